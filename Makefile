@@ -1,0 +1,74 @@
+# The menu: `make` lists it. Each target does its own set-up, once.
+
+PYTHON ?=
+DURATION ?= 60
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INGEST := $(PY) -m ingest
+RUNTIME := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo run simulate migrate test cov lint fmt check bench lock hooks clean
+MAKEFLAGS += --no-print-directory
+
+help:  ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV)  ## the virtual environment with everything (the other targets do it themselves)
+
+demo: $(RUNTIME)  ## 60 s against the bundled exchange, then the account (DURATION=0: for ever)
+	@$(INGEST) demo --duration $(DURATION) $(ARGS)
+
+run: $(RUNTIME)  ## the service against live Binance, into the embedded PostgreSQL
+	@$(INGEST) run $(ARGS)
+
+simulate: $(RUNTIME)  ## the exchange double alone
+	@$(INGEST) simulate $(ARGS)
+
+migrate: $(RUNTIME)  ## bring the database's schema up to date
+	@$(INGEST) migrate $(ARGS)
+
+test: $(DEV)  ## all tests (ARGS="-k book" for some)
+	@$(PY) -m pytest $(ARGS)
+
+cov: $(DEV)  ## all tests with branch coverage, child processes included
+	@mkdir -p .cache/coverage && rm -f .cache/coverage/*
+	@$(PY) -m coverage run -m pytest $(ARGS)
+	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
+
+lint: $(DEV)  ## ruff, mypy, direction and purity of imports, docstrings
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make fmt"; exit 1; }
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --cache-dir .cache/import-linter
+	@$(PY) -m interrogate --quiet ingest
+	@$(PY) -m interrogate --quiet --config /dev/null --ignore-module --fail-under 100 --whitelist-regex '^test_' tests
+
+fmt: $(DEV)  ## format, and mend what ruff can
+	@$(PY) -m ruff check --fix-only --quiet . ; $(PY) -m ruff format .
+
+check:  ## what CI runs
+	@.ci/run
+
+bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the floor
+	@$(PY) -m tests.bench $(ARGS)
+
+lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
+	@UPGRADE=$(UPGRADE) .ci/lock
+
+hooks: $(DEV)  ## run the quick checks before each commit
+	@$(PY) -m pre_commit install
+
+clean:  ## remove the virtual environment and all caches; data under var/ stay
+	rm -rf $(VENV) .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find ingest tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml .ci/setup
+	@PYTHON="$(PYTHON)" .ci/setup runtime
+
+$(DEV): tests/requirements.lock requirements.lock pyproject.toml .ci/setup
+	@PYTHON="$(PYTHON)" .ci/setup dev
