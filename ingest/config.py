@@ -1,0 +1,304 @@
+"""Configuration: one TOML file, overridden by `INGEST_*` variables, read once into a frozen tree.
+
+The only reader of configuration files and of the environment. All mistakes are reported together,
+each with its file (or variable), its key and what is expected. A variable is named after section and
+key: `INGEST_SERVICE_HTTP_PORT=9000` is `http_port` in `[service]`; its value is read as TOML where
+that works and as text otherwise, lists of words may be separated by commas.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ingest.binance.streams import is_kind
+from ingest.errors import ConfigError
+from ingest.store.sessions import SessionLimits
+
+DEFAULT_FILE = Path("ingest.toml")
+
+JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+Tree: TypeAlias = dict[str, JsonValue]
+
+_OTHER_VARIABLES = frozenset({"INGEST_CONFIG"})
+"""`INGEST_*` names that are not settings."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+def _known_kind(kind: str) -> str:
+    if not is_kind(kind):
+        raise ValueError(
+            f"unknown kind {kind!r}: trade, agg_trade, book_ticker, depth, kline_1m (any interval), "
+            "mini_ticker, ticker, avg_price"
+        )
+    return kind
+
+
+def _url_with(schemes: tuple[str, ...], url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"expected {' or '.join(scheme + '://host' for scheme in schemes)}")
+    return url.rstrip("/")
+
+
+def _words_in(text: str) -> JsonValue:
+    words: list[JsonValue] = [word.strip() for word in text.split(",")]
+    return [word for word in words if word]
+
+
+Kind: TypeAlias = Annotated[str, AfterValidator(_known_kind)]
+WebsocketUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("wss", "ws"), url))]
+RestUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("https", "http"), url))]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class DatabaseSection(_Section):
+    """`url` empty: the embedded PostgreSQL under `data_dir`."""
+
+    url: SecretStr = SecretStr("")
+    connections: int = Field(default=3, ge=1, le=50, description="per shard")
+    connect_timeout_s: Seconds = 10.0
+    statement_timeout_s: Seconds = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        if text and urlsplit(text).scheme not in {"postgresql", "postgres"}:
+            # The value itself may hold a password, so the message does not repeat it.
+            raise ValueError("expected postgresql://user@host/database, or nothing for the embedded server")
+        return url
+
+
+class ServiceSection(_Section):
+    data_dir: Path = Path("var")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65_535)
+    shards: int = Field(default=2, ge=1, le=64)
+    stop_deadline_s: Seconds = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    per_stream_metrics: bool = False
+
+
+class BatchSection(_Section):
+    """When a batch is closed, and how much may wait for the database in each shard."""
+
+    rows: int = Field(default=5_000, ge=1, le=100_000)
+    bytes: int = Field(default=1_000_000, ge=1_000)
+    age_s: Annotated[float, Field(gt=0, le=60)] = 0.2
+    buffer_mib: int = Field(default=256, ge=1, le=65_536)
+
+
+class LimitsSection(_Section):
+    """Our share of what the exchange allows this address, over all shards together."""
+
+    connects_per_5_min: int = Field(default=270, ge=1, le=300)
+    weight_per_min: int = Field(default=5_100, ge=300, le=6_000)
+
+
+class TopSymbols(_Section):
+    """The `top` symbols by 24 h quote volume among those quoted in `quote`."""
+
+    quote: list[str] = Field(default=["USDT"], min_length=1)
+    top: int = Field(default=50, ge=1, le=5_000)
+
+
+class StaleAfterSection(_Section):
+    """Seconds of silence after which a stream of a kind is stale."""
+
+    trade: Seconds = 120.0
+    agg_trade: Seconds = 120.0
+    book_ticker: Seconds = 60.0
+    depth: Seconds = 60.0
+    kline: Seconds = 120.0
+    mini_ticker: Seconds = 60.0
+    ticker: Seconds = 60.0
+    avg_price: Seconds = 120.0
+
+    def of(self, kind: str) -> float:
+        """Threshold of a kind in seconds; all intervals of `kline_*` share one."""
+        value: float = getattr(self, "kline" if kind.startswith("kline_") else kind)
+        return value
+
+
+class SpotSection(_Section):
+    enabled: bool = True
+    ws_url: WebsocketUrl = "wss://stream.binance.com:9443"
+    rest_url: RestUrl = "https://api.binance.com"
+    symbols: Literal["*"] | list[str] | TopSymbols = TopSymbols()
+    kinds: list[Kind] = Field(
+        default=["trade", "book_ticker", "depth", "kline_1m", "mini_ticker"], min_length=1
+    )
+    redundancy: Literal[1] = 1
+    streams_per_feed: int = Field(default=200, ge=1, le=1_024)
+    snapshot_limit: int = Field(default=1_000, ge=1, le=5_000, description="levels a side")
+    snapshot_every_s: Annotated[float, Field(ge=5, le=86_400)] = 300.0
+    stored_levels: int = Field(default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot")
+    stale_after_s: StaleAfterSection = StaleAfterSection()
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _words(cls, value: JsonValue) -> JsonValue:
+        if isinstance(value, str) and value != "*":
+            return _words_in(value)
+        return value
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _kind_words(cls, value: JsonValue) -> JsonValue:
+        return _words_in(value) if isinstance(value, str) else value
+
+    @field_validator("symbols", "kinds")
+    @classmethod
+    def _no_repeats(cls, value: "Literal['*'] | list[str] | TopSymbols") -> object:
+        if isinstance(value, list):
+            repeated = sorted({word for word in value if value.count(word) > 1})
+            if repeated:
+                raise ValueError(f"named twice: {', '.join(repeated)}")
+            if not value:
+                raise ValueError("names nothing")
+        return value
+
+
+class UsdmSection(_Section):
+    """USD-M futures have their place in the schema of names; only spot is built."""
+
+    enabled: Literal[False] = False
+
+
+class Settings(_Section):
+    """The whole tree. `database.url` is the only secret in it."""
+
+    database: DatabaseSection = DatabaseSection()
+    service: ServiceSection = ServiceSection()
+    batch: BatchSection = BatchSection()
+    limits: LimitsSection = LimitsSection()
+    spot: SpotSection = SpotSection()
+    usdm: UsdmSection = UsdmSection()
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """The configured deadlines of database sessions."""
+    database = settings.database
+    return SessionLimits(connect_s=database.connect_timeout_s, statement_s=database.statement_timeout_s)
+
+
+def load_settings(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Tree | None = None,
+) -> Settings:
+    """Read file, environment and command-line overrides, later ones winning.
+
+    `file` None means `INGEST_CONFIG`, else `ingest.toml` where there is one. Raises ConfigError
+    with every mistake at once.
+    """
+    environment = os.environ if environment is None else environment
+    path = _file_to_read(file, environment)
+    tree, places = (_read_toml(path), str(path)) if path else ({}, "the defaults")
+    mistakes: list[str] = []
+    origins: dict[tuple[str, str], str] = {}
+    for name, section, key, value in _from_environment(environment, mistakes):
+        _put(tree, section, key, value)
+        origins[section, key] = name
+    for section, values in (overrides or {}).items():
+        assert isinstance(values, dict)
+        for key, value in values.items():
+            _put(tree, section, key, value)
+            origins[section, key] = "command line"
+    settings = None
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        mistakes += [_describe(item, places, origins) for item in _without_union_noise(error)]
+    if settings is None or mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return settings
+
+
+def _file_to_read(file: Path | None, environment: Mapping[str, str]) -> Path | None:
+    named = file or (Path(environment["INGEST_CONFIG"]) if environment.get("INGEST_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"{named}: there is no such file")
+        return named
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _read_toml(path: Path) -> Tree:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _from_environment(
+    environment: Mapping[str, str], mistakes: list[str]
+) -> Iterator[tuple[str, str, str, JsonValue]]:
+    for name in sorted(environment):
+        if not name.startswith("INGEST_") or name in _OTHER_VARIABLES or name.startswith("INGEST_TEST_"):
+            continue
+        section, _, key = name.removeprefix("INGEST_").lower().partition("_")
+        if section not in Settings.model_fields:
+            sections = ", ".join(f"INGEST_{known.upper()}_*" for known in Settings.model_fields)
+            mistakes.append(f"{name}: no such setting; expected one of {sections}")
+            continue
+        yield name, section, key, _value_of(environment[name])
+
+
+def _value_of(text: str) -> JsonValue:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]  # type: ignore[no-any-return]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(tree: Tree, section: str, key: str, value: JsonValue) -> None:
+    there = tree.setdefault(section, {})
+    if isinstance(there, dict):
+        there[key] = value
+
+
+def _without_union_noise(error: ValidationError) -> list[ErrorDetails]:
+    """One mistake in `symbols` fails all its alternatives; report it once."""
+    seen: set[tuple[int | str, ...]] = set()
+    kept = []
+    for item in error.errors(include_url=False, include_context=False):
+        place = item["loc"][:2] if item["loc"][:2] == ("spot", "symbols") else item["loc"]
+        if place not in seen:
+            seen.add(place)
+            kept.append(item)
+    return kept
+
+
+def _describe(item: ErrorDetails, file: str, origins: dict[tuple[str, str], str]) -> str:
+    location = [str(part) for part in item["loc"]]
+    place = origins.get((location[0], location[1])) if len(location) > 1 else None
+    key = f"[{location[0]}] {'.'.join(location[1:])}" if len(location) > 1 else f"[{location[0]}]"
+    message = item["msg"].removeprefix("Value error, ")
+    if location[:2] == ["spot", "symbols"]:
+        key = "[spot] symbols"
+        if item["type"] != "value_error":
+            message = 'expected "*", a list of names, or { quote = [...], top = N }'
+    elif item["type"] == "extra_forbidden":
+        message = "no such setting"
+    secret = location[:2] == ["database", "url"]
+    given = "" if secret or item["type"] in {"missing", "extra_forbidden"} else f" (given: {item['input']!r})"
+    return f"{place or file}: {key}: {message}{given}"

@@ -1,0 +1,155 @@
+"""`ingest.config`."""
+
+from pathlib import Path
+
+import pytest
+
+from ingest.config import Settings, TopSymbols, load_settings
+from ingest.errors import ConfigError
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "ingest.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_for_a_laptop() -> None:
+    """Nothing configured: live spot, the embedded database, loopback only."""
+    settings = load_settings(environment={})
+
+    assert settings == Settings()
+    assert settings.spot.ws_url == "wss://stream.binance.com:9443"
+    assert settings.database.url.get_secret_value() == ""
+    assert settings.service.http_host == "127.0.0.1"
+
+
+def test_documented_keys_are_read(tmp_path: Path) -> None:
+    """The keys that other programs rely on arrive where they belong."""
+    path = _file(
+        tmp_path,
+        """
+        [database]
+        url = "postgresql://u:secret@db/ingest"
+        [service]
+        shards = 4
+        http_port = 9000
+        [spot]
+        symbols = { quote = ["USDT", "USDC"], top = 200 }
+        kinds = ["trade", "kline_1s"]
+        stale_after_s = { trade = 5.5, kline = 9 }
+        [usdm]
+        enabled = false
+        """,
+    )
+
+    settings = load_settings(path, {})
+
+    assert settings.service.shards == 4
+    assert settings.spot.symbols == TopSymbols(quote=["USDT", "USDC"], top=200)
+    assert settings.spot.stale_after_s.of("trade") == 5.5
+    assert settings.spot.stale_after_s.of("kline_1s") == 9.0
+    assert settings.database.url.get_secret_value().endswith("@db/ingest")
+
+
+def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> None:
+    """Six mistakes in file and environment give six lines, each with its place."""
+    path = _file(
+        tmp_path,
+        """
+        colour = "red"
+        [service]
+        http_port = 99999
+        shrads = 2
+        [spot]
+        kinds = ["trade", "tarde"]
+        ws_url = "https://stream.example"
+        symbols = 7
+        """,
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {"INGEST_SERVICE_SHARDS": "many", "INGEST_SPTO_SYMBOLS": "X"})
+
+    lines = str(caught.value).splitlines()
+    places = {tuple(line.split(": ")[:2]) for line in lines}
+    assert places == {
+        (str(path), "[colour]"),
+        (str(path), "[service] http_port"),
+        (str(path), "[service] shrads"),
+        (str(path), "[spot] kinds.1"),
+        (str(path), "[spot] ws_url"),
+        (str(path), "[spot] symbols"),
+        ("INGEST_SERVICE_SHARDS", "[service] shards"),
+        ("INGEST_SPTO_SYMBOLS", "no such setting; expected one of INGEST_DATABASE_*, INGEST_SERVICE_*, "
+         "INGEST_BATCH_*, INGEST_LIMITS_*, INGEST_SPOT_*, INGEST_USDM_*"),
+    }
+
+
+def test_password_is_never_in_a_message(tmp_path: Path) -> None:
+    """A wrong database URL is refused without being repeated."""
+    path = _file(tmp_path, '[database]\nurl = "mysql://u:hunter2@db/x"')
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {})
+
+    assert "[database] url" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_password_is_not_shown_by_printing_settings() -> None:
+    """Settings may be logged: the secret prints as stars."""
+    settings = load_settings(environment={"INGEST_DATABASE_URL": "postgresql://u:hunter2@db/x"})
+
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("*", "*"), ("BTCUSDT, ETHUSDT", ["BTCUSDT", "ETHUSDT"]), ('["A","B"]', ["A", "B"]), ("币安USDT", ["币安USDT"])],
+)
+def test_symbols_from_a_variable(text: str, expected: object) -> None:
+    """Lists may be written as words with commas or as TOML; symbols need not be ASCII."""
+    settings = load_settings(environment={"INGEST_SPOT_SYMBOLS": text})
+
+    assert settings.spot.symbols == expected
+
+
+def test_variables_win_over_the_file_and_overrides_over_both(tmp_path: Path) -> None:
+    """File, then environment, then the command line."""
+    path = _file(tmp_path, "[service]\nshards = 3\nhttp_port = 1")
+    environment = {"INGEST_SERVICE_SHARDS": "5", "INGEST_SERVICE_HTTP_PORT": "2"}
+
+    settings = load_settings(path, environment, {"service": {"http_port": 3}})
+
+    assert (settings.service.shards, settings.service.http_port) == (5, 3)
+
+
+def test_empty_and_doubled_lists_are_refused() -> None:
+    """A list that names nothing, or something twice, is a mistake."""
+    for symbols in ("[]", '["A","A"]'):
+        with pytest.raises(ConfigError, match=r"\[spot\] symbols"):
+            load_settings(environment={"INGEST_SPOT_SYMBOLS": symbols})
+
+
+def test_missing_named_file_is_an_error(tmp_path: Path) -> None:
+    """A file that was asked for must be there."""
+    with pytest.raises(ConfigError, match="no such file"):
+        load_settings(tmp_path / "nowhere.toml", {})
+
+
+def test_broken_toml_names_the_file(tmp_path: Path) -> None:
+    """What cannot be parsed is reported with the parser's position."""
+    path = _file(tmp_path, "[service\n")
+
+    with pytest.raises(ConfigError, match="ingest.toml"):
+        load_settings(path, {})
+
+
+def test_what_is_not_built_is_refused() -> None:
+    """Futures and redundancy have names and no implementation: asking for them is an error."""
+    with pytest.raises(ConfigError, match=r"\[usdm\] enabled"):
+        load_settings(environment={"INGEST_USDM_ENABLED": "true"})
+    with pytest.raises(ConfigError, match=r"\[spot\] redundancy"):
+        load_settings(environment={"INGEST_SPOT_REDUNDANCY": "2"})
