@@ -1,0 +1,1 @@
+"""Bytes -> events: what the exchange's frames and answers mean, and REST behind one weight budget."""

@@ -1,0 +1,102 @@
+"""REST answers to records: pure functions from decoded JSON bodies.
+
+Decides whether an answer is well formed and takes from it what this program uses. An answer is taken as a
+whole or refused as a whole (`MalformedFrame`): half a list of symbols would look like delistings.
+
+Source: rest-api.md of binance-spot-api-docs, 2026-07.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ingest.binance.fields import decimal, integer, levels, text, wrong
+from ingest.binance.frames import JsonObject
+from ingest.events import DepthSnapshot
+
+
+class Instrument(NamedTuple):
+    """A symbol as the exchange lists it; a step is None where no filter states it."""
+
+    symbol: str
+    status: str
+    base_asset: str
+    quote_asset: str
+    tick_size: str | None
+    step_size: str | None
+
+
+class DayStats(NamedTuple):
+    """The last 24 hours of a symbol. `last_trade_id` is -1 when there was no trade."""
+
+    symbol: str
+    trades: int
+    last_trade_id: int
+    quote_volume: str
+
+
+def rest_depth(body: object, symbol: str, recv_ns: int, *, reason: str = "resync") -> DepthSnapshot:
+    """Read `depth`. The answer carries neither symbol nor time: its time is that of its arrival."""
+    data = _object(body, "depth")
+    return DepthSnapshot(
+        symbol=symbol,
+        last_update_id=integer(data, "lastUpdateId", "depth"),
+        ts_us=recv_ns // 1000,
+        bids=levels(data, "bids", "depth"),
+        asks=levels(data, "asks", "depth"),
+        reason=reason,
+        recv_ns=recv_ns,
+    )
+
+
+def rest_exchange_info(body: object) -> list[Instrument]:
+    """Read the symbols of `exchangeInfo`, in its order, whatever their status."""
+    data = _object(body, "exchangeInfo")
+    return [_instrument(row) for row in _objects(data.get("symbols"), "exchangeInfo", "symbols")]
+
+
+def rest_ticker_24h(body: object) -> list[DayStats]:
+    """Read `ticker/24hr`, for one symbol (an object) or for several (a list)."""
+    rows = body if isinstance(body, list) else [body]
+    return [_day_stats(row) for row in _objects(rows, "ticker/24hr", "rows")]
+
+
+def _instrument(row: JsonObject) -> Instrument:
+    return Instrument(
+        symbol=text(row, "symbol", "exchangeInfo"),
+        status=text(row, "status", "exchangeInfo"),
+        base_asset=text(row, "baseAsset", "exchangeInfo"),
+        quote_asset=text(row, "quoteAsset", "exchangeInfo"),
+        tick_size=_filter_value(row, "PRICE_FILTER", "tickSize"),
+        step_size=_filter_value(row, "LOT_SIZE", "stepSize"),
+    )
+
+
+def _filter_value(row: JsonObject, filter_type: str, field: str) -> str | None:
+    for rule in _objects(row.get("filters", []), "exchangeInfo", "filters"):
+        if rule.get("filterType") == filter_type and field in rule:
+            return decimal(rule, field, "exchangeInfo")
+    return None
+
+
+def _day_stats(row: JsonObject) -> DayStats:
+    return DayStats(
+        symbol=text(row, "symbol", "ticker/24hr"),
+        trades=integer(row, "count", "ticker/24hr"),
+        last_trade_id=integer(row, "lastId", "ticker/24hr"),
+        quote_volume=decimal(row, "quoteVolume", "ticker/24hr"),
+    )
+
+
+def _object(value: object, kind: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise wrong(kind, "body", value)
+    return value
+
+
+def _objects(values: object, kind: str, field: str) -> Iterator[JsonObject]:
+    if not isinstance(values, list):
+        raise wrong(kind, field, values)
+    for value in values:
+        if not isinstance(value, dict):
+            raise wrong(kind, field, value)
+        yield value

@@ -1,0 +1,95 @@
+"""What the exchange allows: the numbers of Binance spot, each with its source.
+
+Decides nothing. All are defaults of the documentation; the exchange states its own current budget in
+`exchangeInfo.rateLimits` and in the header `X-MBX-USED-WEIGHT-1M` of every REST answer.
+
+Sources: *streams* is web-socket-streams.md and *rest* is rest-api.md of binance-spot-api-docs, as of
+2026-07; *seen* is behaviour reported by other clients and not documented.
+"""
+
+from typing import Final
+
+# --- websocket -------------------------------------------------------------------------------------
+
+MAX_STREAMS_PER_FEED: Final = 1024
+"""Streams on one connection (*streams*, WebSocket limits)."""
+
+MAX_CLIENT_MESSAGES_PER_S: Final = 5
+"""Messages from us a second and connection; pings, pongs and control messages all count (*streams*)."""
+
+MAX_SUBSCRIBE_BYTES: Final = 4088
+"""Payload of a SUBSCRIBE; a longer one is neither answered nor obeyed (*seen*: 2024-12)."""
+
+MAX_CONNECTS: Final = 300
+"""Connection attempts of one IP in `CONNECT_WINDOW_S` (*streams*; since 2023-02-17)."""
+
+CONNECT_WINDOW_S: Final = 300
+"""The window of `MAX_CONNECTS` in seconds (*streams*)."""
+
+FEED_LIFE_S: Final = 86_400
+"""A connection is closed by the exchange after 24 hours (*streams*)."""
+
+PING_INTERVAL_S: Final = 20
+"""The exchange pings this often (*streams*; since 2025-02, three minutes before)."""
+
+PONG_DEADLINE_S: Final = 60
+"""A ping must be answered, with its payload, within this time (*streams*; since 2025-02)."""
+
+# --- REST ------------------------------------------------------------------------------------------
+
+REQUEST_WEIGHT_PER_MIN: Final = 6000
+"""Weight of one IP in a minute, counted from the start of the clock's minute (*rest*; since 2023-08-25)."""
+
+REQUEST_WEIGHT_WINDOW_S: Final = 60
+"""The window of `REQUEST_WEIGHT_PER_MIN` in seconds (*rest*)."""
+
+RAW_REQUESTS: Final = 300_000
+"""Requests of one IP in `RAW_REQUESTS_WINDOW_S`, whatever their weight (*rest* change of 2026-04-02)."""
+
+RAW_REQUESTS_WINDOW_S: Final = 300
+"""The window of `RAW_REQUESTS` in seconds (*rest*)."""
+
+MAX_DEPTH_LIMIT: Final = 5000
+"""Levels of a side in a depth snapshot at most (*rest*, `depth`)."""
+
+MAX_ROWS: Final = 1000
+"""Rows of one answer of `trades`, `historicalTrades`, `aggTrades` and `klines` at most (*rest*)."""
+
+WEIGHTS: Final[dict[str, int]] = {
+    "ping": 1,
+    "time": 1,
+    "exchangeInfo": 20,
+    "trades": 25,
+    "historicalTrades": 25,
+    "aggTrades": 4,
+    "klines": 2,
+    "uiKlines": 2,
+    "avgPrice": 2,
+}
+"""Weight of the calls that cost the same whatever is asked, by path below `/api/v3/` (*rest*)."""
+
+ALL_SYMBOLS: Final = 0
+"""In `day_ticker_weight` and `book_ticker_weight`: the call without a symbol, which answers for all."""
+
+_DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (MAX_DEPTH_LIMIT, 250))
+
+
+def depth_weight(limit: int) -> int:
+    """Return the weight of `depth` with `limit` levels a side, 1 to 5000; ValueError outside (*rest*)."""
+    if limit >= 1:
+        for levels, weight in _DEPTH_WEIGHTS:
+            if limit <= levels:
+                return weight
+    raise ValueError(f"depth limit {limit} is not in 1..{MAX_DEPTH_LIMIT}")
+
+
+def day_ticker_weight(symbols: int) -> int:
+    """Return the weight of `ticker/24hr` for so many symbols, or for `ALL_SYMBOLS` (*rest*)."""
+    if symbols == ALL_SYMBOLS or symbols > 100:
+        return 80
+    return 2 if symbols <= 20 else 40
+
+
+def book_ticker_weight(symbols: int) -> int:
+    """Return the weight of `ticker/bookTicker` and `ticker/price` for so many symbols (*rest*)."""
+    return 2 if symbols == 1 else 4

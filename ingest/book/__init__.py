@@ -1,0 +1,1 @@
+"""Depth events -> a book that is right, or none: levels, the snapshot procedure, fetching."""

@@ -1,0 +1,1 @@
+"""Events -> the same events, continuous: next, duplicate or gap, per stream."""

@@ -1,0 +1,221 @@
+"""When the machine says live, the book is the exchange's book at that update, whatever the stream did."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from ingest.book.sync import Action, BookLive, BookLost, BookSync, RequestSnapshot, State
+from ingest.events import DepthDelta, DepthSnapshot, Level
+
+SIDES = ("bids", "asks")
+SPELLINGS = ("{}", "{}.0", "{}.00000000")
+ZEROS = ("0", "0.0", "0.00000000")
+
+
+class Change(NamedTuple):
+    """One update of the exchange's book: a level set to a quantity that no other update has, or removed."""
+
+    side: str
+    price: int
+    removes: bool
+    spelling: int
+
+
+@dataclass
+class Market:
+    """A history of updates 1..n, and the two ways in which two feeds cut it into deltas."""
+
+    changes: list[Change]
+    feeds: list[list[DepthDelta]]
+
+    def book_at(self, update_id: int) -> dict[str, dict[int, str]]:
+        """Return the true book after an update: price to quantity, by side."""
+        book: dict[str, dict[int, str]] = {side: {} for side in SIDES}
+        for number, change in enumerate(self.changes[:update_id], start=1):
+            if change.removes:
+                book[change.side].pop(change.price, None)
+            else:
+                book[change.side][change.price] = f"{number}.5"
+        return book
+
+    def snapshot_at(self, update_id: int) -> DepthSnapshot:
+        """Return what REST answers when its memory is at an update."""
+        book = self.book_at(update_id)
+        bids, asks = ([(f"{price}.00000000", qty) for price, qty in book[side].items()] for side in SIDES)
+        return DepthSnapshot("BTCUSDT", update_id, 0, bids, asks, "resync", 0)
+
+
+def delta_of(changes: list[Change], first: int, final: int) -> DepthDelta:
+    """Return the delta of updates first..final: the last state of each level that they touched."""
+    rows: dict[str, dict[int, Level]] = {side: {} for side in SIDES}
+    for number in range(first, final + 1):
+        change = changes[number - 1]
+        price = SPELLINGS[change.spelling].format(change.price)
+        qty = ZEROS[change.spelling] if change.removes else f"{number}.5"
+        rows[change.side][change.price] = (price, qty)
+    bids, asks = (list(rows[side].values()) for side in SIDES)
+    return DepthDelta("BTCUSDT", first, final, 0, bids, asks, 0)
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> Market:
+    """Draw a market whose bids lie below its asks, and cut its updates into deltas twice."""
+    bid = st.builds(Change, st.just("bids"), st.integers(1, 6), st.booleans(), st.integers(0, 2))
+    ask = st.builds(Change, st.just("asks"), st.integers(7, 12), st.booleans(), st.integers(0, 2))
+    changes = draw(st.lists(bid | ask, min_size=20, max_size=80))
+    feeds = []
+    for _ in range(2):
+        cuts = draw(st.sets(st.integers(1, len(changes) - 1), min_size=len(changes) // 3))
+        bounds = [0, *sorted(cuts), len(changes)]
+        feeds.append([delta_of(changes, before + 1, final) for before, final in pairwise(bounds)])
+    return Market(changes, feeds)
+
+
+class Step(NamedTuple):
+    """Something that happens: its name, and a number for how much or how far."""
+
+    what: str
+    number: int
+
+
+# Weighted so that most runs see a live book, and most live books see something go wrong.
+STEPS = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(
+            ["deliver"] * 8
+            + ["answer"] * 6
+            + ["answer_late", "answer_early"] * 2
+            + ["drop", "repeat", "overtake", "other_feed", "fail", "disconnect", "check"]
+        ),
+        st.integers(1, 6),
+    ),
+    min_size=5,
+    max_size=60,
+)
+
+
+@dataclass
+class World:
+    """A machine among a market's deltas and snapshots, checked after everything that happens to it."""
+
+    market: Market
+    sync: BookSync
+    feed: int = 0
+    newest_id: int = 0
+    asked: int = 0
+    was_live: int = 0
+    compared: int = 0
+    said_live: bool = False
+    overtakers: list[DepthDelta] = field(default_factory=list)
+
+    def take(self, step: Step) -> None:
+        """Let one thing happen."""
+        match step.what:
+            case "deliver":
+                self.deliver(self.coming()[: step.number])
+            case "drop":
+                self.pass_by(self.coming()[: step.number])
+            case "repeat":
+                feed = self.market.feeds[self.feed]
+                past = [delta for delta in feed if delta.final_update_id <= self.newest_id]
+                self.deliver(past[-step.number :])
+            case "overtake":
+                self.deliver(self.coming()[step.number : step.number + 1], advance=False)
+            case "other_feed":
+                self.feed = 1 - self.feed
+            case "answer" if self.asked:
+                self.answer(self.newest_id)
+            case "answer_late" if self.asked:
+                self.answer(self.newest_id - 2 * step.number)
+            case "answer_early" if self.asked:
+                self.answer(self.newest_id + 2 * step.number)
+            case "fail" if self.asked:
+                self.asked -= 1
+                self.see(self.sync.on_snapshot_failed())
+            case "disconnect":
+                self.see(self.sync.on_disconnected())
+                assert self.sync.book is None
+            case "check":
+                assert self.sync.check() == []
+
+    def answer(self, last_id: int) -> None:
+        """Give the machine the snapshot that it asked for."""
+        self.asked -= 1
+        last_id = min(max(last_id, 0), len(self.market.changes))
+        self.see(self.sync.on_snapshot(self.market.snapshot_at(last_id)))
+
+    def coming(self) -> list[DepthDelta]:
+        """Return the deltas of the current feed that end beyond what was delivered or dropped."""
+        feed = self.market.feeds[self.feed]
+        return [delta for delta in feed if delta.final_update_id > self.newest_id]
+
+    def deliver(self, deltas: Iterable[DepthDelta], *, advance: bool = True) -> None:
+        """Give deltas to the machine."""
+        for delta in deltas:
+            self.see(self.sync.on_delta(delta))
+            if advance:
+                self.pass_by([delta])
+
+    def pass_by(self, deltas: Iterable[DepthDelta]) -> None:
+        """Move on without giving them."""
+        for delta in deltas:
+            self.newest_id = max(self.newest_id, delta.final_update_id)
+
+    def see(self, actions: list[Action]) -> None:
+        """Check what the machine says and shows."""
+        for action in actions:
+            if isinstance(action, RequestSnapshot):
+                self.asked += 1
+            elif isinstance(action, BookLive):
+                assert not self.said_live
+                self.said_live = True
+                self.was_live += 1
+            elif isinstance(action, BookLost):
+                assert self.said_live
+                self.said_live = False
+        assert self.asked <= 1
+        assert self.said_live == (self.sync.state is State.LIVE)
+        self.compare()
+
+    def compare(self) -> None:
+        """Compare the book, if there is one, with the true one."""
+        book, update_id = self.sync.book, self.sync.update_id
+        assert (book is None) == (update_id is None)
+        if book is None or update_id is None:
+            return
+        self.compared += 1
+        shown = ({round(float(price)): qty for price, qty in side.items()} for side in (book.bids, book.asks))
+        assert dict(zip(SIDES, shown, strict=True)) == self.market.book_at(update_id)
+
+
+@given(market=markets(), steps=STEPS, max_buffered=st.sampled_from([1, 2, 5, 2000]))
+def test_a_live_book_is_the_exchange_s_book(market: Market, steps: list[Step], max_buffered: int) -> None:
+    """Under drops, duplicates, reordering, disconnects, two feeds and snapshots of any age, live is right."""
+    world = World(market, BookSync("BTCUSDT", max_buffered=max_buffered))
+
+    for step in steps:
+        world.take(step)
+
+    event(f"was live {min(world.was_live, 3)} times, {min(world.compared, 50) // 10}0 books compared")
+
+
+@given(market=markets(), steps=STEPS, max_buffered=st.sampled_from([1, 2000]))
+def test_a_book_always_becomes_live_again(market: Market, steps: list[Step], max_buffered: int) -> None:
+    """Whatever happened before, a stream without breaks and fresh snapshots make the book live."""
+    world = World(market, BookSync("BTCUSDT", max_buffered=max_buffered))
+    for step in steps:
+        world.take(step)
+    world.newest_id = 0
+    world.take(Step("disconnect", 0))
+
+    world.deliver(world.coming())
+    while world.asked:
+        world.take(Step("answer", 0))
+
+    assert world.sync.state is State.LIVE
+    assert world.sync.update_id == len(market.changes)
