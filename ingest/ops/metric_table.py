@@ -1,0 +1,114 @@
+"""The one table of metric names: what is exported, in which unit, with which labels.
+
+`metrics` exports these and nothing else. Names follow Prometheus' rules: base units, `_total` on
+counters. Labels are bounded by the plan (shards, feeds, markets, kinds, states); the only metrics with
+a symbol label stand in `PER_STREAM_METRICS` and are exported only when asked for.
+
+Counters begin at zero with each start of their shard, which is why all of them carry the shard's
+number: a reset must be seen as one by whoever sums them up.
+"""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+MetricType: TypeAlias = Literal["gauge", "counter"]
+Unit: TypeAlias = Literal["", "seconds", "bytes"]
+
+
+class MetricRow(NamedTuple):
+    name: str
+    type: MetricType
+    unit: Unit
+    labels: tuple[str, ...]
+    help: str
+
+
+_SHARD = ("shard",)
+_FEED = ("shard", "feed")
+_GROUP = ("shard", "market", "kind")
+_STREAM = ("market", "symbol", "kind")
+
+
+def _gauge(name: str, labels: tuple[str, ...], text: str, unit: Unit = "") -> MetricRow:
+    return MetricRow(name, "gauge", unit, labels, text)
+
+
+def _counter(name: str, labels: tuple[str, ...], text: str, unit: Unit = "") -> MetricRow:
+    return MetricRow(name, "counter", unit, labels, text)
+
+
+SERVICE_METRICS = (
+    _gauge("ingest_ready", (), "1 when schema, shards and database allow the service to do its work."),
+    _gauge("ingest_fresh", (), "1 when no stream that counts is past its threshold."),
+)
+
+SHARD_METRICS = (
+    _gauge("ingest_shard_up", _SHARD, "1 when the process runs and its event loop turns."),
+    _counter("ingest_shard_restarts_total", _SHARD, "Restarts by this supervisor."),
+    _gauge("ingest_shard_crash_looping", _SHARD, "1 while restarts come more often than the policy allows."),
+)
+
+BOARD_METRICS = (
+    _gauge("ingest_shard_start_time_seconds", _SHARD, "Start of the process, since the epoch.", "seconds"),
+    _gauge("ingest_shard_heartbeat_age_seconds", _SHARD, "Time since the event loop turned.", "seconds"),
+    _gauge("ingest_shard_loop_lag_seconds", _SHARD, "How late the newest heartbeat came.", "seconds"),
+    _gauge("ingest_shard_loop_lag_max_seconds", _SHARD, "Highest lag since the tick before.", "seconds"),
+    _counter("ingest_shard_frames_total", _SHARD, "Websocket data frames received."),
+    _counter("ingest_shard_received_bytes_total", _SHARD, "Payload bytes received.", "bytes"),
+    _counter("ingest_shard_malformed_frames_total", _SHARD, "Frames that no parser understood."),
+    _gauge("ingest_shard_buffered_rows", _SHARD, "Rows that are not committed yet."),
+    _gauge("ingest_shard_buffered_bytes", _SHARD, "Bytes of the rows not committed yet.", "bytes"),
+    _gauge("ingest_shard_buffer_age_seconds", _SHARD, "Age of the oldest row not committed yet.", "seconds"),
+    _counter("ingest_shard_refused_rows_total", _SHARD, "Rows for which the full buffer had no room."),
+    _counter("ingest_shard_committed_rows_total", _SHARD, "Rows committed."),
+    _counter("ingest_shard_committed_batches_total", _SHARD, "Batches committed."),
+    _counter("ingest_shard_write_conflicts_total", _SHARD, "Batches that a unique key refused at first."),
+    _counter("ingest_shard_store_errors_total", _SHARD, "Writes that the database did not take."),
+    _gauge("ingest_shard_commit_latency_last_seconds", _SHARD, "Receive to commit, newest batch.", "seconds"),
+    _gauge("ingest_shard_commit_latency_p50_seconds", _SHARD, "Receive to commit, median.", "seconds"),
+    _gauge(
+        "ingest_shard_commit_latency_p99_seconds", _SHARD, "Receive to commit, 99th percentile.", "seconds"
+    ),
+    _gauge("ingest_shard_books_live", _SHARD, "Order books that are known to be right."),
+    _gauge("ingest_shard_books_wanted", _SHARD, "Order books in the plan."),
+    _counter("ingest_shard_snapshots_fetched_total", _SHARD, "Depth snapshots fetched by REST."),
+    _gauge("ingest_shard_snapshots_waiting", _SHARD, "Depth snapshots waiting for request weight."),
+    _gauge("ingest_shard_rest_weight_used", _SHARD, "Request weight used in the running minute."),
+    _gauge("ingest_shard_database_up", _SHARD, "1 when the shard's writer can commit."),
+)
+
+FEED_METRICS = (
+    _gauge("ingest_feed_live", _FEED, "1 when the websocket is connected and subscribed."),
+    _gauge("ingest_feed_last_frame_age_seconds", _FEED, "Time since any frame, pings included.", "seconds"),
+    _gauge("ingest_feed_last_data_age_seconds", _FEED, "Time since market data came.", "seconds"),
+    _gauge("ingest_feed_last_ping_age_seconds", _FEED, "Time since the exchange's ping.", "seconds"),
+    _counter("ingest_feed_messages_total", _FEED, "Market data messages received."),
+    _counter("ingest_feed_reconnects_total", _FEED, "Connections made after the first."),
+    _gauge("ingest_feed_streams", _FEED, "Streams planned on the feed."),
+    _gauge("ingest_feed_silent_streams", _FEED, "Streams that have not produced a message on it."),
+)
+
+STREAM_METRICS = (
+    _gauge("ingest_streams", (*_GROUP, "state"), "Streams by state."),
+    _gauge("ingest_stream_age_max_seconds", _GROUP, "Age of the newest committed row, worst.", "seconds"),
+    _gauge("ingest_stream_open_gaps", _GROUP, "Gaps in the ledger that are still open."),
+    _counter("ingest_stream_messages_total", _GROUP, "Messages received."),
+    _counter("ingest_stream_committed_rows_total", _GROUP, "Rows committed."),
+    _counter("ingest_stream_duplicates_total", _GROUP, "Messages dropped because they had come before."),
+    _counter("ingest_stream_gaps_opened_total", _GROUP, "Gaps found."),
+    _counter("ingest_stream_refused_rows_total", _GROUP, "Rows for which the full buffer had no room."),
+    _counter("ingest_stream_reconnects_total", _GROUP, "Times that the stream's feed was replaced or lost."),
+)
+
+PER_STREAM_METRICS = (
+    _gauge("ingest_stream_age_seconds", _STREAM, "Age of the newest committed row.", "seconds"),
+    _gauge("ingest_stream_threshold_seconds", _STREAM, "Silence after which the stream is stale.", "seconds"),
+)
+
+METRICS = (
+    *SERVICE_METRICS,
+    *SHARD_METRICS,
+    *BOARD_METRICS,
+    *FEED_METRICS,
+    *STREAM_METRICS,
+    *PER_STREAM_METRICS,
+)

@@ -1,0 +1,1 @@
+"""The process above the shards: plan, spawn, watch, restart, publish. It writes no market data."""

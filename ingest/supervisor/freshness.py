@@ -1,0 +1,236 @@
+"""Turn the shards' boards into rows of `ops.stream_freshness`.
+
+Decides what a stream's row says when its shard cannot be believed any more: the board is the shard's
+own account, and a wedged, killed or database-less shard gives a rosier one than is true. Only what a
+query can see counts: the age of a stream is the age of its newest *committed* event. Pure:
+`publisher` is the loop that writes the rows.
+
+    the process is gone, or its heartbeat stands  -> stale, shard_wedged
+    received, and not committed in the threshold  -> stale, database_stalled
+    otherwise                                     -> what the shard says
+
+Invariants: a stream's age is never negative, and an event from the exchange's future ages from its
+commit; a stream without any committed event has no age, but it has been waited for since its shard's
+start (`waiting_s`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ingest.board.layout import BoardSnapshot, Diagnosis, ShardState, StreamSlot, StreamState, StreamValues
+from ingest.events import StreamKey
+
+HEARTBEAT_LIMIT_S = 5.0
+
+_NS_PER_S = 1_000_000_000
+_CLOCK_RESOLUTION_S = 1.0
+
+
+class StreamFreshness(NamedTuple):
+    """What `ops.stream_freshness` says of one stream; times in microseconds since the epoch, UTC.
+
+    `last_event_us` is the newest *committed* event's time, `last_commit_us` when it was committed;
+    None is never. `diagnosis` is empty when there is nothing to diagnose.
+    """
+
+    market: str
+    symbol: str
+    kind: str
+    shard: int
+    feed: int | None
+    state: str
+    diagnosis: str
+    last_event_us: int | None
+    last_recv_us: int | None
+    last_commit_us: int | None
+    age_s: float | None
+    threshold_s: float
+    """0 while the shard has not said it."""
+    verified_quiet_us: int | None
+    reconnects: int
+    open_gaps: int
+    updated_us: int
+    waiting_s: float
+    """Not in the table: seconds since the stream's shard started, for a stream that was never seen."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.market}:{self.symbol}:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFacts:
+    """What the supervisor knows of one shard, from outside."""
+
+    shard: int
+    running: bool
+    """The process exists and was not told to stop."""
+    started_wall_ns: int = 0
+    """When the supervisor first started it."""
+    planned: tuple[StreamKey, ...] = ()
+    """Its streams, so that none is forgotten while there is no board."""
+    restarts: int = 0
+    crash_looping: bool = False
+    gave_up: str = ""
+    """Why the supervisor will not start it again; empty while it will."""
+    pid: int | None = None
+    """Of the process that runs; None when it is not known."""
+    board: BoardSnapshot | None = None
+    """None when the board is not there yet or cannot be read. It may be a former process's."""
+
+    @property
+    def has_former_board(self) -> bool:
+        """The board was left by a process before this one: its committed times hold, its states do not."""
+        return self.board is not None and self.pid is not None and self.board.identity.pid != self.pid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFacts:
+    """All that the supervisor knows at one moment: the one input of health, metrics and pages."""
+
+    now_wall_ns: int
+    now_monotonic_ns: int
+    shards: tuple[ShardFacts, ...]
+    schema_checked: bool = False
+    """Migrations and program were found to agree."""
+    heartbeat_limit_s: float = HEARTBEAT_LIMIT_S
+    open_gaps: Mapping[StreamKey, int] = field(default_factory=dict)
+    """Open gaps of each stream in the ledger, as last asked; a stream that is absent has none."""
+
+
+def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:
+    """Seconds since the shard's event loop last turned; infinite for a board of an earlier boot.
+
+    A shard that has not beaten yet is measured from its start.
+    """
+    if board.heartbeat.monotonic_ns == 0:
+        return max(0.0, (now_wall_ns - board.identity.started_wall_ns) / _NS_PER_S)
+    age_s = (now_monotonic_ns - board.heartbeat.monotonic_ns) / _NS_PER_S
+    # The monotonic clock begins anew at boot, so a heartbeat of the future is one of the past.
+    return max(0.0, age_s) if age_s > -_CLOCK_RESOLUTION_S else float("inf")
+
+
+def judge(
+    board: BoardSnapshot,
+    *,
+    now_wall_ns: int,
+    now_monotonic_ns: int,
+    heartbeat_limit_s: float = HEARTBEAT_LIMIT_S,
+    process_gone: bool = False,
+    open_gaps: Mapping[StreamKey, int] | None = None,
+) -> list[StreamFreshness]:
+    """One row for each stream of the board, in its order."""
+    beat_age_s = heartbeat_age_s(board, now_wall_ns=now_wall_ns, now_monotonic_ns=now_monotonic_ns)
+    stopped = board.header.state is ShardState.STOPPED
+    now = _Moment(board, now_wall_ns, process_gone or stopped or beat_age_s > heartbeat_limit_s)
+    gaps = open_gaps or {}
+    return [_row(slot, now, gaps.get(slot.key, 0)) for slot in board.streams]
+
+
+def judge_all(facts: ServiceFacts) -> list[StreamFreshness]:
+    """The rows of all shards; a shard without a readable board is spoken for by its plan."""
+    return [row for shard in facts.shards for row in _rows_of(shard, facts)]
+
+
+def _rows_of(shard: ShardFacts, facts: ServiceFacts) -> list[StreamFreshness]:
+    board = shard.board
+    if board is None:
+        return [_row_without_board(key, shard, facts) for key in shard.planned]
+    rows = judge(
+        board,
+        now_wall_ns=facts.now_wall_ns,
+        now_monotonic_ns=facts.now_monotonic_ns,
+        heartbeat_limit_s=facts.heartbeat_limit_s,
+        process_gone=not shard.running or shard.has_former_board,
+        open_gaps=facts.open_gaps,
+    )
+    if not shard.has_former_board:
+        return rows
+    known = {(row.market, row.symbol, row.kind): row for row in rows}
+    return [known.get(key) or _row_without_board(key, shard, facts) for key in shard.planned]
+
+
+def _row_without_board(key: StreamKey, shard: ShardFacts, facts: ServiceFacts) -> StreamFreshness:
+    blank = StreamFreshness(
+        *key,
+        shard=shard.shard,
+        feed=None,
+        state="starting",
+        diagnosis="",
+        last_event_us=None,
+        last_recv_us=None,
+        last_commit_us=None,
+        age_s=None,
+        threshold_s=0.0,
+        verified_quiet_us=None,
+        reconnects=0,
+        open_gaps=facts.open_gaps.get(key, 0),
+        updated_us=facts.now_wall_ns // 1_000,
+        waiting_s=max(0.0, (facts.now_wall_ns - shard.started_wall_ns) / _NS_PER_S),
+    )
+    return blank if shard.running else blank._replace(state="stale", diagnosis="shard_wedged")
+
+
+class _Moment(NamedTuple):
+    board: BoardSnapshot
+    now_wall_ns: int
+    shard_is_dead: bool
+
+
+def _row(slot: StreamSlot, now: _Moment, open_gaps: int) -> StreamFreshness:
+    key, values = slot
+    state, diagnosis = _verdict(values, now)
+    event_us = _dated_us(values)
+    return StreamFreshness(
+        market=key.market,
+        symbol=key.symbol,
+        kind=key.kind,
+        shard=now.board.shard,
+        feed=values.feed if values.feed >= 0 else None,
+        state=state.name.lower(),
+        diagnosis=diagnosis.name.lower() if diagnosis else "",
+        last_event_us=event_us,
+        last_recv_us=values.last_recv_ns // 1_000 or None,
+        last_commit_us=values.committed_wall_ns // 1_000 or None,
+        age_s=None if event_us is None else max(0.0, (now.now_wall_ns - event_us * 1_000) / _NS_PER_S),
+        threshold_s=values.threshold_ms / 1_000,
+        verified_quiet_us=None,
+        reconnects=values.reconnects,
+        open_gaps=open_gaps,
+        updated_us=now.now_wall_ns // 1_000,
+        waiting_s=max(0.0, (now.now_wall_ns - now.board.identity.started_wall_ns) / _NS_PER_S),
+    )
+
+
+def _verdict(values: StreamValues, now: _Moment) -> tuple[StreamState, Diagnosis]:
+    if now.shard_is_dead:
+        return StreamState.STALE, Diagnosis.SHARD_WEDGED
+    if _is_held_up(values, now):
+        return StreamState.STALE, Diagnosis.DATABASE_STALLED
+    return values.state, values.diagnosis
+
+
+def _is_held_up(values: StreamValues, now: _Moment) -> bool:
+    """Whether received rows of the stream are kept from the table for longer than its threshold.
+
+    That the newest received event is far ahead of the newest committed one is not enough: so it is
+    for a moment whenever a rare stream speaks. The database must be away, or rows must have waited.
+    """
+    stored_us = values.committed_event_us or now.board.identity.started_wall_ns // 1_000
+    lag_ms = (values.last_event_us - stored_us) / 1_000
+    if not values.last_event_us or lag_ms <= values.threshold_ms:
+        return False
+    oldest_ns = now.board.header.oldest_buffered_recv_ns
+    waited_ms = (now.now_wall_ns - oldest_ns) / 1_000_000 if oldest_ns else 0.0
+    return not now.board.header.database_up or waited_ms > values.threshold_ms
+
+
+def _dated_us(values: StreamValues) -> int | None:
+    """The newest committed event's time, or its commit's when the event claims to be from after it.
+
+    An event from the future would otherwise keep its stream fresh for as long as it lies.
+    """
+    if not values.committed_wall_ns:
+        return values.committed_event_us or None
+    return min(values.committed_event_us, values.committed_wall_ns // 1_000) or None

@@ -1,0 +1,261 @@
+"""The supervisor from start to stop: database, schema, symbols, plan, shards, and what it publishes.
+
+It starts from the database and the exchange alone: nothing of an earlier life is needed. It writes no
+market data. Whoever serves HTTP asks it for `facts()`.
+
+Order of starting: folder, database, schema, exchange, plan, shards. Order of stopping: shards (each
+drains), then the last freshness row, then the database; all within `service.stop_deadline_s`.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from ingest.binance.rest import RestClient
+from ingest.clock import Clock
+from ingest.config import Settings, session_limits
+from ingest.errors import ConfigError, RateLimited, RestUnavailable, StoreUnavailable
+from ingest.events import StreamKey
+from ingest.shard.address_budget import open_budget
+from ingest.shard.job import job_path, write_job
+from ingest.shard.plan import ShardPlan, make_plan
+from ingest.store.ledger import count_open_gaps
+from ingest.store.migrate import migrate
+from ingest.store.partitions import ensure_partitions
+from ingest.store.postgres import PostgresSink
+from ingest.supervisor.child import ShardKeeper
+from ingest.supervisor.database import Database, open_database
+from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
+from ingest.supervisor.policy import RestartPolicy
+from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
+from ingest.supervisor.selection import choose_instruments, expected_rates
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+
+_MARKET = "spot"
+_START_ATTEMPTS = 3
+_GAPS_EVERY_S = 5.0
+_PARTITIONS_EVERY_S = 3_600.0
+_TICK_S = 0.5
+_MIGRATE_DEADLINE_S = 120.0
+_CONNECTIONS = 2
+_SHARD_STOP_SHARE = 0.65
+"""Of the stop deadline: a shard that has not drained by then is killed."""
+
+
+class Supervisor:
+    """Call `run()` once."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, rng: random.Random) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._keepers: list[ShardKeeper] = []
+        self._schema_checked = False
+        self._open_gaps: Mapping[StreamKey, int] = {}
+        self._ticked_s = clock.monotonic_s()
+
+    def facts(self) -> ServiceFacts:
+        """All that is known now."""
+        return ServiceFacts(
+            now_wall_ns=self._clock.wall_ns(),
+            now_monotonic_ns=int(self._clock.monotonic_s() * 1e9),
+            shards=tuple(keeper.facts() for keeper in self._keepers),
+            schema_checked=self._schema_checked,
+            open_gaps=self._open_gaps,
+        )
+
+    def tick_age_s(self) -> float:
+        """Seconds since the supervisor last went round its loop."""
+        return self._clock.monotonic_s() - self._ticked_s
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`. Raises IngestError's classes when it cannot start, or not go on."""
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._tick(), name="tick")
+            await self._serve(stop)
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_s = self._clock.monotonic_s()
+            await asyncio.sleep(_TICK_S)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        with _claimed(self._settings.service.data_dir):
+            async with open_database(self._settings, clock=self._clock, rng=self._rng) as database:
+                if database.is_embedded:
+                    applied = await migrate(database.url, deadline_s=_MIGRATE_DEADLINE_S)
+                    log.info("database.ready", embedded=True, migrations_applied=len(applied))
+                async with PostgresSink.opened(
+                    database.url,
+                    connections=_CONNECTIONS,
+                    application="ingest supervisor",
+                    limits=session_limits(self._settings),
+                ) as sink:
+                    await sink.check_schema()
+                    self._schema_checked = True
+                    await self._supervise(database, sink, stop)
+
+    async def _supervise(self, database: Database, sink: PostgresSink, stop: asyncio.Event) -> None:
+        await self._make_partitions(sink)
+        plans, symbol_ids = await self._plan(sink)
+        self._keepers = [self._keeper(plan, symbol_ids, database.url) for plan in plans]
+        publisher = FreshnessPublisher(
+            rows=lambda: judge_all(self.facts()),
+            write=lambda rows: self._publish(sink, rows),
+        )
+        async with asyncio.TaskGroup() as group:
+            lasting = [
+                group.create_task(database.watch(), name="database"),
+                group.create_task(publisher.run(), name="freshness"),
+                group.create_task(self._keep_partitions(sink), name="partitions"),
+                group.create_task(self._count_gaps(sink), name="gaps"),
+            ]
+            keeping = [group.create_task(keeper.run(), name=f"shard {i}") for i, keeper in enumerate(self._keepers)]
+            try:
+                await stop.wait()
+            finally:
+                await self._stop_shards(keeping)
+                for task in lasting:
+                    task.cancel()
+            await publisher.publish_once()
+
+    async def _stop_shards(self, keeping: Sequence[asyncio.Task[None]]) -> None:
+        deadline_s = self._settings.service.stop_deadline_s * _SHARD_STOP_SHARE
+        log.info("service.stopping", shards=len(self._keepers))
+        await asyncio.gather(*(keeper.stop(deadline_s) for keeper in self._keepers))
+        if keeping:
+            await asyncio.wait(keeping, timeout=deadline_s)
+
+    # ------------------------------------------------------------------ starting
+
+    async def _plan(self, sink: PostgresSink) -> tuple[tuple[ShardPlan, ...], Mapping[str, int]]:
+        """Ask the exchange what there is, choose, store the instruments, and distribute the streams."""
+        spot = self._settings.spot
+        named = spot.symbols if isinstance(spot.symbols, list) else None
+        budget = open_budget(self._settings, clock=self._clock, rng=self._rng)
+        with contextlib.closing(budget):
+            async with RestClient(spot.rest_url, budget, clock=self._clock) as rest:
+                listed = await _patiently(lambda: rest.exchange_info(named))
+                stats = await _patiently(lambda: rest.day_stats(named))
+        chosen = choose_instruments(spot, listed, stats)
+        symbol_ids = await sink.instrument_ids(_MARKET, chosen)
+        rates = expected_rates([instrument.symbol for instrument in chosen], spot.kinds, stats)
+        plans = make_plan(
+            rates, shards=self._settings.service.shards, streams_per_feed=spot.streams_per_feed
+        )
+        log.info(
+            "service.planned",
+            symbols=len(chosen),
+            streams=len(rates),
+            shards=len(plans),
+            feeds=sum(len(plan.feeds) for plan in plans),
+            expected_messages_per_s=round(sum(rates.values())),
+        )
+        return plans, symbol_ids
+
+    def _keeper(self, plan: ShardPlan, symbol_ids: Mapping[str, int], database_url: str) -> ShardKeeper:
+        data_dir = self._settings.service.data_dir
+        job = job_path(data_dir, plan.shard)
+        write_job(job, plan, self._settings, symbol_ids)
+        return ShardKeeper(
+            plan,
+            job=job,
+            data_dir=data_dir,
+            database_url=database_url,
+            policy=RestartPolicy(),
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    # ------------------------------------------------------------------ while it runs
+
+    async def _publish(self, sink: PostgresSink, rows: Sequence[StreamFreshness]) -> None:
+        await sink.publish_stream_states([table_row(row) for row in rows])
+        await sink.publish_shards([shard_row(shard) for shard in self.facts().shards])
+
+    async def _keep_partitions(self, sink: PostgresSink) -> None:
+        while True:
+            await asyncio.sleep(_PARTITIONS_EVERY_S)
+            try:
+                await self._make_partitions(sink)
+            except StoreUnavailable as error:
+                log.warning("partitions.not_made", error=str(error))
+
+    async def _make_partitions(self, sink: PostgresSink) -> None:
+        now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
+        async with sink.session() as connection:
+            made = await ensure_partitions(connection, now=now)
+        if made:
+            log.info("partitions.made", partitions=len(made), moved=sum(partition.moved for partition in made))
+
+    async def _count_gaps(self, sink: PostgresSink) -> None:
+        while True:
+            try:
+                async with sink.session() as connection:
+                    self._open_gaps = await count_open_gaps(connection)
+            except StoreUnavailable as error:
+                log.warning("gaps.not_counted", error=str(error))
+            await asyncio.sleep(_GAPS_EVERY_S)
+
+
+@contextmanager
+def _claimed(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone. Raises ConfigError when another one has it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        fd = os.open(data_dir / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigError(f"[service] data_dir: {data_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        yield
+    except BlockingIOError:
+        owner = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
+        raise ConfigError(
+            f"[service] data_dir: {data_dir} is in use by another ingest (process {owner}); "
+            "stop it, or give this one a folder of its own"
+        ) from None
+    finally:
+        os.close(fd)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """A question at start-up, asked a few times before it is said that the exchange cannot be reached."""
+    attempts = AsyncRetrying(
+        retry=retry_if_exception_type((RestUnavailable, RateLimited)),
+        stop=stop_after_attempt(_START_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.5, max=3.0),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    async for attempt in attempts:
+        with attempt:
+            return await ask()
+    raise AssertionError("the last attempt raises")  # pragma: no cover
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    log.warning("exchange.not_reached", error=str(error), attempt=state.attempt_number)

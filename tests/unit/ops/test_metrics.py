@@ -1,0 +1,174 @@
+"""What a scrape says, read back by Prometheus' own parser."""
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingest.board.layout import FeedValues, HeaderValues, ShardState, StreamState
+from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS
+from ingest.ops.metrics import Samples, make_registry
+from ingest.supervisor.freshness import ServiceFacts
+from tests.unit.board.builders import (
+    BTC_DEPTH,
+    BTC_TRADE,
+    ETH_TRADE,
+    RUNNING,
+    STARTED_WALL_NS,
+    S,
+    a_board,
+    a_shard,
+    a_stream,
+    ago_ns,
+    never_seen,
+    some_facts,
+)
+
+Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def text_of(facts: ServiceFacts, *, per_stream: bool = False) -> str:
+    return generate_latest(make_registry(lambda: facts, per_stream=per_stream)).decode()
+
+
+def scrape(facts: ServiceFacts, *, per_stream: bool = False) -> Scrape:
+    families = text_string_to_metric_families(text_of(facts, per_stream=per_stream))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def at(scraped: Scrape, name: str, **labels: str) -> float:
+    return scraped[name, tuple(sorted(labels.items()))]
+
+
+def full_facts() -> ServiceFacts:
+    """A service in which everything has happened at least once."""
+    board = a_board({BTC_TRADE: a_stream(), BTC_DEPTH: a_stream()})
+    feed = FeedValues(feed=0, last_frame_ns=ago_ns(1), last_data_ns=ago_ns(2), last_ping_ns=ago_ns(3))
+    return some_facts(
+        a_shard(type(board)(board.identity, board.heartbeat, board.header, (feed,), board.streams))
+    )
+
+
+def test_exported_names_types_and_labels_are_exactly_those_of_the_table() -> None:
+    """Every metric of the table has a sample when everything happened, and there is no other."""
+    families = list(text_string_to_metric_families(text_of(full_facts(), per_stream=True)))
+    exported = {
+        (sample.name, family.type, tuple(sorted(sample.labels)), family.documentation)
+        for family in families
+        for sample in family.samples
+    }
+
+    assert exported == {(row.name, row.type, tuple(sorted(row.labels)), row.help) for row in METRICS}
+
+
+def test_per_stream_metrics_are_left_out_unless_asked_for() -> None:
+    """By default no label has a symbol in it."""
+    names = {name for name, _ in scrape(full_facts())}
+
+    assert names == {row.name for row in METRICS} - {row.name for row in PER_STREAM_METRICS}
+    assert "BTCUSDT" not in text_of(full_facts())
+
+
+def test_shard_numbers_are_in_base_units() -> None:
+    """Microseconds and nanoseconds of the board come out as seconds."""
+    header = RUNNING._replace(
+        frames=7, commit_latency_p99_us=250_000, loop_lag_max_us=1_500, oldest_buffered_recv_ns=ago_ns(4)
+    )
+    scraped = scrape(some_facts(a_shard(a_board(header=header, shard=3, beat_age_s=0.5), restarts=2)))
+
+    assert at(scraped, "ingest_shard_up", shard="3") == 1
+    assert at(scraped, "ingest_shard_restarts_total", shard="3") == 2
+    assert at(scraped, "ingest_shard_frames_total", shard="3") == 7
+    assert at(scraped, "ingest_shard_commit_latency_p99_seconds", shard="3") == pytest.approx(0.25)
+    assert at(scraped, "ingest_shard_loop_lag_max_seconds", shard="3") == pytest.approx(0.0015)
+    assert at(scraped, "ingest_shard_heartbeat_age_seconds", shard="3") == pytest.approx(0.5)
+    assert at(scraped, "ingest_shard_buffer_age_seconds", shard="3") == pytest.approx(4)
+    assert at(scraped, "ingest_shard_start_time_seconds", shard="3") == pytest.approx(STARTED_WALL_NS / S)
+
+
+def test_every_header_value_has_its_own_metric() -> None:
+    """No two metrics read the same word of the board: all distinct numbers come out distinct."""
+    header = HeaderValues(ShardState.RUNNING, *range(1_000, 1_000 + len(HeaderValues._fields) - 1))
+    scraped = scrape(some_facts(a_shard(a_board(header=header))))
+
+    found = {round(value) for value in scraped.values()} | {round(value * 1e6) for value in scraped.values()}
+    missing = set(header[1:]) - found - {header.oldest_buffered_recv_ns}
+    assert missing == set()
+
+
+def test_stream_numbers_are_summed_by_shard_market_and_kind() -> None:
+    """Two trade streams are one series; counters carry the shard so that a reset is seen as one."""
+    streams = {
+        BTC_TRADE: a_stream(age_s=1, messages=10, duplicates=1, gaps_opened=1, rows_committed=8),
+        ETH_TRADE: a_stream(age_s=9, messages=5, state=StreamState.STALE, reconnects=2, refused_rows=3),
+        BTC_DEPTH: never_seen(),
+    }
+    scraped = scrape(some_facts(a_shard(a_board(streams)), open_gaps={BTC_TRADE: 2, ETH_TRADE: 1}))
+    trades = {"shard": "0", "market": "spot", "kind": "trade"}
+
+    assert at(scraped, "ingest_stream_messages_total", **trades) == 15
+    assert at(scraped, "ingest_stream_committed_rows_total", **trades) == 8
+    assert at(scraped, "ingest_stream_duplicates_total", **trades) == 1
+    assert at(scraped, "ingest_stream_gaps_opened_total", **trades) == 1
+    assert at(scraped, "ingest_stream_refused_rows_total", **trades) == 3
+    assert at(scraped, "ingest_stream_reconnects_total", **trades) == 2
+    assert at(scraped, "ingest_stream_open_gaps", **trades) == 3
+    assert at(scraped, "ingest_stream_age_max_seconds", **trades) == pytest.approx(9)
+    assert at(scraped, "ingest_streams", **trades, state="live") == 1
+    assert at(scraped, "ingest_streams", **trades, state="stale") == 1
+    assert at(scraped, "ingest_streams", **trades, state="quiet") == 0
+
+
+def test_what_never_happened_has_no_sample() -> None:
+    """A stream without a row has no age, a feed without a ping no ping age: absent is not zero."""
+    names = {
+        name for name, _ in scrape(some_facts(a_shard(a_board({BTC_TRADE: never_seen()}))), per_stream=True)
+    }
+
+    assert "ingest_stream_age_max_seconds" not in names
+    assert "ingest_stream_age_seconds" not in names
+    assert "ingest_feed_last_ping_age_seconds" not in names
+    assert "ingest_stream_threshold_seconds" in names
+
+
+def test_shard_without_a_board_is_down_and_says_nothing_else() -> None:
+    """Only what the supervisor knows itself is exported for a shard that never came up."""
+    scraped = scrape(some_facts(a_shard(None, running=False, restarts=4, crash_looping=True)))
+
+    assert {key[0]: value for key, value in scraped.items()} == {
+        "ingest_ready": 0,
+        "ingest_fresh": 0,
+        "ingest_shard_up": 0,
+        "ingest_shard_restarts_total": 4,
+        "ingest_shard_crash_looping": 1,
+    }
+
+
+def test_shard_that_does_not_beat_is_not_up() -> None:
+    """A process that exists and whose loop stands is down."""
+    assert at(scrape(some_facts(a_shard(a_board(beat_age_s=60)))), "ingest_shard_up", shard="0") == 0
+
+
+def test_boards_are_read_once_for_each_scrape() -> None:
+    """Registering reads nothing, a scrape reads once."""
+    calls = []
+
+    def facts() -> ServiceFacts:
+        calls.append(1)
+        return some_facts()
+
+    registry = make_registry(facts)
+    assert calls == []
+    generate_latest(registry)
+    assert calls == [1]
+
+
+def test_name_or_labels_that_are_not_in_the_table_are_refused() -> None:
+    """What the table does not have cannot be exported."""
+    with pytest.raises(KeyError):
+        Samples().put("ingest_surprise", 1)
+    with pytest.raises(ValueError, match="labels"):
+        Samples().put("ingest_shard_up", 1)
