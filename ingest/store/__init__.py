@@ -1,0 +1,1 @@
+"""Batches -> database: COPY, staging, the gap ledger, migrations, and the embedded server."""

@@ -1,0 +1,116 @@
+"""What is read back: ids of symbols, where each stream had got to, the book at a moment."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import asyncpg
+
+from ingest.binance.answers import Instrument
+from ingest.events import DepthDelta, DepthSnapshot, Level
+from ingest.store.instants import instant, microseconds
+from ingest.store.statements import statement
+
+if TYPE_CHECKING:
+    from ingest.store.sessions import Connection
+
+# A snapshot is dated by our clock, a delta by the exchange's: how far they may disagree.
+_CLOCK_SLACK_US: Final = 60_000_000
+
+
+class ResumePoint(NamedTuple):
+    """The newest committed row of a stream; `last_id` is None for kinds without ids."""
+
+    last_id: int | None
+    ts_us: int
+
+
+class StoredBook(NamedTuple):
+    """A snapshot and the deltas after it, in the order of their ids.
+
+    Whether they continue without a hole is for the reader to check.
+    """
+
+    snapshot: DepthSnapshot
+    deltas: list[DepthDelta]
+
+
+async def instrument_ids(
+    connection: "Connection", market: str, instruments: Sequence[Instrument]
+) -> dict[str, int]:
+    """Store what is new about these instruments; the id of each symbol, the same for ever."""
+    columns: list[list[str | None]] = [list(column) for column in zip(*instruments, strict=True)]
+    if not columns:
+        return {}
+    async with connection.transaction():
+        await connection.execute(statement("lock_instruments"))
+        await connection.execute(statement("update_instruments"), market, *columns)
+        await connection.execute(statement("insert_instruments"), market, *columns)
+        rows = await connection.fetch(statement("instrument_ids"), market, columns[0])
+    return {row["symbol"]: row["symbol_id"] for row in rows}
+
+
+async def resume_points(
+    connection: "Connection", market: str, symbols: Sequence[str], kinds: Iterable[str], *, since_us: int
+) -> dict[tuple[str, str], ResumePoint]:
+    """The newest committed row by symbol and kind; pairs without any row are absent.
+
+    Looks first at rows since `since_us` (few partitions), then, for symbols with none, at all.
+    """
+    found: dict[tuple[str, str], ResumePoint] = {}
+    for kind in kinds:
+        name, *arguments = _resume_statement(kind)
+        missing = list(symbols)
+        for since in (since_us, 0):
+            rows = await connection.fetch(statement(name), market, missing, instant(since), *arguments)
+            points = {row["symbol"]: ResumePoint(row["last_id"], microseconds(row["ts"])) for row in rows}
+            found |= {(symbol, kind): point for symbol, point in points.items()}
+            missing = [symbol for symbol in missing if symbol not in points]
+            if not missing:
+                break
+    return found
+
+
+def _resume_statement(kind: str) -> tuple[str, ...]:
+    """The statement for a kind of stream, and its arguments after the first three."""
+    if kind.startswith("kline_"):
+        return "resume_klines", kind.removeprefix("kline_")
+    if kind in {"mini_ticker", "ticker"}:
+        return "resume_tickers", kind
+    return ("resume_depth_deltas",) if kind == "depth" else (f"resume_{kind}s",)
+
+
+async def stored_book(connection: "Connection", market: str, symbol: str, *, at_us: int) -> StoredBook | None:
+    """What the book of a symbol at a moment is made from; None when no snapshot is that old."""
+    at = instant(at_us)
+    row = await connection.fetchrow(statement("newest_snapshot"), market, symbol, at)
+    if row is None:
+        return None
+    snapshot = DepthSnapshot(
+        symbol=symbol,
+        last_update_id=row["last_update_id"],
+        ts_us=microseconds(row["ts"]),
+        bids=_levels(row, "bid"),
+        asks=_levels(row, "ask"),
+        reason=row["reason"],
+        recv_ns=microseconds(row["recv_ts"]) * 1_000,
+    )
+    since = instant(snapshot.ts_us - _CLOCK_SLACK_US)
+    bounds = (at, snapshot.last_update_id, since)
+    rows = await connection.fetch(statement("deltas_after_snapshot"), market, symbol, *bounds)
+    return StoredBook(snapshot, [_delta(symbol, row) for row in rows])
+
+
+def _delta(symbol: str, row: asyncpg.Record) -> DepthDelta:
+    return DepthDelta(
+        symbol=symbol,
+        first_update_id=row["first_update_id"],
+        final_update_id=row["final_update_id"],
+        ts_us=microseconds(row["ts"]),
+        bids=_levels(row, "bid"),
+        asks=_levels(row, "ask"),
+        recv_ns=microseconds(row["recv_ts"]) * 1_000,
+    )
+
+
+def _levels(row: asyncpg.Record, side: str) -> list[Level]:
+    return list(zip(row[f"{side}_prices"], row[f"{side}_qtys"], strict=True))

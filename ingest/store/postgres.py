@@ -1,0 +1,243 @@
+"""Batches to PostgreSQL: plain COPY of the encoded rows, staged when a key refuses them.
+
+Decides which way a batch goes. Direct COPY costs nothing where there are no duplicates; a unique
+violation sends the same bytes through a staging table, sorted by key. Since duplicates come in runs
+(after a start, a reconnect, a lost connection), a table stays on that way until `STICKY_BATCHES` have
+come through it without one. Candles are always staged: the last version wins.
+
+Invariants: a batch, its gaps included, is one transaction; every wait has a limit; a connection whose
+state is unknown is dropped, never used again; a connection is used only after the columns behind it
+have been compared with what the encoders write.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from ingest.binance.answers import Instrument
+from ingest.buffer.batcher import Batch
+from ingest.buffer.encode import copy_payload
+from ingest.buffer.tables import TABLES, Conflict, Table
+from ingest.errors import SchemaMismatch, StoreUnavailable
+from ingest.store import lookup, publish
+from ingest.store.failures import DRIVER_ERRORS, translated
+from ingest.store.ledger import write_gaps
+from ingest.store.migrate import check_schema
+from ingest.store.sessions import DEFAULT_LIMITS, SessionLimits, connect_errors, session_settings
+from ingest.store.sink import Written
+from ingest.store.statements import statement
+
+if TYPE_CHECKING:
+    from ingest.store.sessions import Connection, Pool
+
+STICKY_BATCHES: Final = 20
+"""How many batches without a duplicate let a table go back to direct COPY."""
+
+
+class PostgresSink:
+    """A pool of connections, all made at once, and what is known about duplicates.
+
+    Made by `opened`. May be used by several tasks; batches of one table must come one after another.
+    """
+
+    def __init__(self, pool: "Pool", limits: SessionLimits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._staging = dict.fromkeys(TABLES, STICKY_BATCHES)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls,
+        url: str,
+        *,
+        connections: int = 3,
+        application: str = "ingest",
+        limits: SessionLimits = DEFAULT_LIMITS,
+    ) -> AsyncIterator["PostgresSink"]:
+        """Connect, and drop the connections at the end; StoreError or ConfigError when that fails.
+
+        All connections exist from the start, because a server that shuts down lets the connected finish
+        and refuses new ones.
+        """
+        with connect_errors():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=connections,
+                max_size=connections,
+                max_queries=1_000_000,
+                max_inactive_connection_lifetime=0,
+                timeout=limits.connect_s,
+                command_timeout=limits.command_s,
+                server_settings=session_settings(application, limits),
+                init=_prepared,
+                reset=_left_as_it_is,
+            )
+        try:
+            yield cls(pool, limits)
+        finally:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["Connection"]:
+        """A connection of the pool; what the driver raises inside comes out as one of our errors."""
+        try:
+            connection = await self._pool.acquire(timeout=self._limits.acquire_s)
+        except DRIVER_ERRORS as error:
+            raise translated(error) from error
+        try:
+            yield connection
+        except DRIVER_ERRORS as error:
+            failure = translated(error)
+            if isinstance(failure, StoreUnavailable):
+                connection.terminate()
+            raise failure from error
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=self._limits.acquire_s)
+
+    # ------------------------------------------------------------------ batches
+
+    async def write(self, batch: Batch) -> Written:
+        """Store a batch; see `Sink.write`."""
+        try:
+            async with self.session() as connection:
+                written = await self._write(connection, batch)
+        except StoreUnavailable:
+            self.expect_duplicates(batch.table)
+            raise
+        self._remember(batch.table, written)
+        return written
+
+    def expect_duplicates(self, *tables: Table) -> None:
+        """Stage the next batches of these tables (of all when none is named)."""
+        self._staging.update(dict.fromkeys(tables or TABLES, STICKY_BATCHES))
+
+    def _remember(self, table: Table, written: Written) -> None:
+        if written.conflicts:
+            self._staging[table] = STICKY_BATCHES
+        elif written.staged:
+            self._staging[table] -= 1
+
+    async def _write(self, connection: "Connection", batch: Batch) -> Written:
+        direct = batch.table.conflict is Conflict.IGNORE and self._staging[batch.table] <= 0
+        payload = copy_payload(batch.table, batch.rows)
+        if direct or not batch.rows:
+            try:
+                return await _copied(connection, batch, payload)
+            except asyncpg.UniqueViolationError:
+                self.expect_duplicates(batch.table)
+        return await _staged(connection, batch, payload)
+
+    # ------------------------------------------------------------------ around the batches
+
+    async def check_schema(self) -> None:
+        """SchemaMismatch when the database's migrations are not this program's."""
+        async with self.session() as connection:
+            await check_schema(connection)
+
+    async def instrument_ids(self, market: str, instruments: Sequence[Instrument]) -> dict[str, int]:
+        """See `lookup.instrument_ids`."""
+        async with self.session() as connection:
+            return await lookup.instrument_ids(connection, market, instruments)
+
+    async def resume_points(
+        self, market: str, symbols: Sequence[str], kinds: Iterable[str], *, since_us: int
+    ) -> dict[tuple[str, str], lookup.ResumePoint]:
+        """See `lookup.resume_points`."""
+        async with self.session() as connection:
+            return await lookup.resume_points(connection, market, symbols, kinds, since_us=since_us)
+
+    async def stored_book(self, market: str, symbol: str, *, at_us: int) -> lookup.StoredBook | None:
+        """See `lookup.stored_book`."""
+        async with self.session() as connection:
+            return await lookup.stored_book(connection, market, symbol, at_us=at_us)
+
+    async def publish_stream_states(self, rows: Sequence[publish.StreamRow]) -> None:
+        """See `publish.publish_stream_states`."""
+        async with self.session() as connection:
+            await publish.publish_stream_states(connection, rows)
+
+    async def publish_shards(self, rows: Sequence[publish.ShardRow]) -> None:
+        """See `publish.publish_shards`."""
+        async with self.session() as connection:
+            await publish.publish_shards(connection, rows)
+
+
+async def _copied(connection: "Connection", batch: Batch, payload: bytes) -> Written:
+    if not batch.gaps:
+        await _copy(connection, batch.table, payload)
+        return Written(len(batch.rows), 0, staged=False)
+    async with _transaction(connection):
+        await write_gaps(connection, batch.gaps)
+        if batch.rows:
+            await _copy(connection, batch.table, payload)
+    return Written(len(batch.rows), 0, staged=False)
+
+
+async def _staged(connection: "Connection", batch: Batch, payload: bytes) -> Written:
+    table = batch.table
+    async with _transaction(connection):
+        await write_gaps(connection, batch.gaps)
+        await _copy(connection, table, payload, into_stage=True)
+        status = await connection.execute(statement(f"merge_{table.name}"))
+    stored = int(status.rpartition(" ")[2])
+    return Written(stored, len(batch.rows) - stored, staged=True)
+
+
+async def _copy(connection: "Connection", table: Table, payload: bytes, *, into_stage: bool = False) -> None:
+    await connection.copy_to_table(
+        f"stage_{table.name}" if into_stage else table.name,
+        schema_name="pg_temp" if into_stage else table.schema,
+        columns=table.columns,
+        # `bytes` the driver takes for the name of a file; its stubs do not know that it takes buffers.
+        source=memoryview(payload),  # type: ignore[arg-type]
+        format="binary" if table.format == "binary" else "text",
+    )
+
+
+@asynccontextmanager
+async def _transaction(connection: "Connection") -> AsyncIterator[None]:
+    """Like the driver's, but never asks a connection that has failed to roll back."""
+    await connection.execute("BEGIN")
+    try:
+        yield
+    except asyncpg.PostgresError:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.execute("COMMIT")
+
+
+async def _prepared(connection: "Connection") -> None:
+    """Make a new connection fit for batches: the columns compared, the staging tables made."""
+    by_schema: dict[str, list[Table]] = {}
+    for table in TABLES:
+        by_schema.setdefault(table.schema, []).append(table)
+    for schema, tables in by_schema.items():
+        rows = await connection.fetch(statement("column_types"), schema, [table.name for table in tables])
+        types = {(row["table_name"], row["column_name"]): row["type_name"] for row in rows}
+        _compare(tables, types)
+    await connection.execute(statement("create_stages"))
+
+
+def _compare(tables: Iterable[Table], types: Mapping[tuple[str, str], str]) -> None:
+    """Bytes of one type in a column of another are stored without an error, and wrong."""
+    for table in tables:
+        for column, expected in zip(table.columns, table.column_types, strict=True):
+            found = types.get((table.name, column), "missing")
+            if found != expected:
+                place = f"{table.schema}.{table.name}.{column}"
+                raise SchemaMismatch(f"{place} is {found}, this program writes {expected}")
+
+
+async def _left_as_it_is(_: "Connection") -> None:
+    """Nothing of a session's state is changed here, so nothing is reset: a round trip a batch less."""

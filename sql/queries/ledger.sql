@@ -1,0 +1,44 @@
+-- The gap ledger, written in the transaction of the rows that follow the gap.
+
+-- name: open_gaps
+INSERT INTO ops.gaps
+    (market, symbol, kind, first_id, last_id, start_ts, end_ts, cause, state, opened_at, closed_at, note)
+SELECT
+    market,
+    symbol,
+    kind,
+    first_id,
+    last_id,
+    start_ts,
+    end_ts,
+    cause,
+    CASE WHEN repairable THEN 'open' ELSE 'unrepairable' END,
+    opened_at,
+    CASE WHEN repairable THEN NULL ELSE opened_at END,
+    note
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
+    $8::text[], $9::boolean[], $10::timestamptz[], $11::text[]
+) AS gap (market, symbol, kind, first_id, last_id, start_ts, end_ts, cause, repairable, opened_at, note)
+ORDER BY 1, 2, 3, 10, 4
+ON CONFLICT (market, symbol, kind, opened_at, first_id) DO NOTHING;
+
+-- name: close_filled_gaps
+UPDATE ops.gaps AS g
+SET state = 'repaired', rows_repaired = filled.row_count, closed_at = greatest(filled.closed_at, g.opened_at)
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[]
+) AS filled (market, symbol, kind, first_id, last_id, row_count, closed_at)
+WHERE
+    g.market = filled.market
+    AND g.symbol = filled.symbol
+    AND g.kind = filled.kind
+    AND g.first_id = filled.first_id
+    AND g.last_id = filled.last_id
+    AND g.state = 'open';
+
+-- name: count_open_gaps
+SELECT market, symbol, kind, count(*) AS gaps
+FROM ops.gaps
+WHERE state = 'open'
+GROUP BY market, symbol, kind;

@@ -1,0 +1,72 @@
+-- One staging table a connection and market table, and how its rows come into the latter.
+--
+-- Rows are merged in the order of the unique key, so that two writers that offer the same rows take their
+-- locks in the same order: without it they deadlock.
+
+-- name: create_stages
+CREATE TEMP TABLE stage_trades (LIKE spot_raw.trades) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_agg_trades (LIKE spot_raw.agg_trades) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_book_tickers (LIKE spot_raw.book_tickers) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_depth_deltas (LIKE spot_raw.depth_deltas) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_depth_snapshots (LIKE spot_raw.depth_snapshots) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_klines (LIKE spot_raw.klines) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_tickers (LIKE spot_raw.tickers) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_avg_prices (LIKE spot_raw.avg_prices) ON COMMIT DELETE ROWS;
+
+-- name: merge_trades
+INSERT INTO spot_raw.trades
+SELECT * FROM pg_temp.stage_trades ORDER BY symbol_id, ts, trade_id
+ON CONFLICT (symbol_id, ts, trade_id) DO NOTHING;
+
+-- name: merge_agg_trades
+INSERT INTO spot_raw.agg_trades
+SELECT * FROM pg_temp.stage_agg_trades ORDER BY symbol_id, ts, agg_trade_id
+ON CONFLICT (symbol_id, ts, agg_trade_id) DO NOTHING;
+
+-- name: merge_book_tickers
+INSERT INTO spot_raw.book_tickers
+SELECT * FROM pg_temp.stage_book_tickers ORDER BY symbol_id, ts, update_id
+ON CONFLICT (symbol_id, ts, update_id) DO NOTHING;
+
+-- name: merge_depth_deltas
+INSERT INTO spot_raw.depth_deltas
+SELECT * FROM pg_temp.stage_depth_deltas ORDER BY symbol_id, ts, final_update_id
+ON CONFLICT (symbol_id, ts, final_update_id) DO NOTHING;
+
+-- name: merge_depth_snapshots
+INSERT INTO spot_raw.depth_snapshots
+SELECT * FROM pg_temp.stage_depth_snapshots ORDER BY symbol_id, ts, last_update_id
+ON CONFLICT (symbol_id, ts, last_update_id) DO NOTHING;
+
+-- name: merge_tickers
+INSERT INTO spot_raw.tickers
+SELECT * FROM pg_temp.stage_tickers ORDER BY symbol_id, ts, kind
+ON CONFLICT (symbol_id, ts, kind) DO NOTHING;
+
+-- name: merge_avg_prices
+INSERT INTO spot_raw.avg_prices
+SELECT * FROM pg_temp.stage_avg_prices ORDER BY symbol_id, ts, interval
+ON CONFLICT (symbol_id, ts, interval) DO NOTHING;
+
+-- A candle is sent many times while it is open. The last version wins: a closed one over an open one,
+-- then the newer event.
+-- name: merge_klines
+INSERT INTO spot_raw.klines AS k
+SELECT DISTINCT ON (symbol_id, interval, open_time) *
+FROM pg_temp.stage_klines
+ORDER BY symbol_id, interval, open_time, is_closed DESC, event_ts DESC, recv_ts DESC
+ON CONFLICT (symbol_id, interval, open_time) DO UPDATE SET
+    close_time = excluded.close_time,
+    event_ts = excluded.event_ts,
+    recv_ts = excluded.recv_ts,
+    trades = excluded.trades,
+    is_closed = excluded.is_closed,
+    open = excluded.open,
+    high = excluded.high,
+    low = excluded.low,
+    close = excluded.close,
+    volume = excluded.volume,
+    quote_volume = excluded.quote_volume,
+    taker_buy_volume = excluded.taker_buy_volume,
+    taker_buy_quote_volume = excluded.taker_buy_quote_volume
+WHERE (excluded.is_closed, excluded.event_ts, excluded.recv_ts) > (k.is_closed, k.event_ts, k.recv_ts);

@@ -1,0 +1,67 @@
+"""`ingest.shard.plan`."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.events import StreamKey
+from ingest.shard.plan import make_plan
+
+KINDS = ("trade", "book_ticker", "depth", "kline_1m", "mini_ticker")
+
+
+def _rates(weights: dict[str, float], kinds: tuple[str, ...] = KINDS) -> dict[StreamKey, float]:
+    return {
+        StreamKey("spot", symbol, kind): weight / len(kinds)
+        for symbol, weight in weights.items()
+        for kind in kinds
+    }
+
+
+def test_heavy_symbols_are_spread_over_shards() -> None:
+    """Two heavy symbols do not share a shard while a lighter partner is to be had."""
+    plan = make_plan(_rates({"A": 100, "B": 90, "C": 10, "D": 5}), shards=2, streams_per_feed=100)
+
+    symbols = [{key.symbol for key in shard.streams} for shard in plan]
+    assert {"A"} <= symbols[0] and {"B"} <= symbols[1]
+
+
+def test_shards_without_work_are_left_out() -> None:
+    """One symbol needs one shard."""
+    assert len(make_plan(_rates({"A": 1.0}), shards=4, streams_per_feed=10)) == 1
+
+
+def test_symbol_with_more_streams_than_a_feed_is_refused() -> None:
+    """All streams of a symbol travel together, so they must fit."""
+    with pytest.raises(ValueError, match="A has 5 streams"):
+        make_plan(_rates({"A": 1.0}), shards=1, streams_per_feed=4)
+
+
+@given(
+    st.dictionaries(st.text("ABCDEFG", min_size=1, max_size=4), st.floats(0.0, 1e4), min_size=1, max_size=60),
+    st.integers(1, 6),
+    st.integers(5, 40),
+)
+def test_every_stream_is_planned_once_and_no_feed_is_too_full(
+    weights: dict[str, float], shards: int, streams_per_feed: int
+) -> None:
+    """Each stream is on exactly one feed, symbols stay whole, feed numbers are unique."""
+    rates = _rates(weights)
+
+    plan = make_plan(rates, shards=shards, streams_per_feed=streams_per_feed)
+
+    feeds = [feed for shard in plan for feed in shard.feeds]
+    planned = [key for feed in feeds for key in feed.streams]
+    assert sorted(planned) == sorted(rates)
+    assert max(len(feed.streams) for feed in feeds) <= streams_per_feed
+    assert len({feed.feed for feed in feeds}) == len(feeds)
+    assert sum(len({key.symbol for key in feed.streams}) for feed in feeds) == len(weights)
+    assert [shard.shard for shard in plan] == list(range(len(plan)))
+
+
+def test_plan_does_not_depend_on_the_order_of_its_input() -> None:
+    """The same streams and rates give the same plan."""
+    rates = _rates({"A": 3.0, "B": 3.0, "C": 1.0})
+    backwards = dict(reversed(rates.items()))
+
+    assert make_plan(rates, shards=2, streams_per_feed=10) == make_plan(backwards, shards=2, streams_per_feed=10)
