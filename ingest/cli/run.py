@@ -1,0 +1,82 @@
+"""`ingest run`: the supervisor, its shards, and the HTTP that tells how they are."""
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from ingest.cli.options import config_option
+from ingest.clock import SystemClock
+from ingest.config import Settings, load_settings
+from ingest.errors import IngestError, LocationRefused, RestUnavailable
+from ingest.ops.http import HttpSources, make_app, serve
+from ingest.ops.logs import LogSettings, configure_logs
+from ingest.supervisor.service import Supervisor
+
+log = structlog.get_logger()
+
+_REFUSED_ADVICE = """\
+The exchange refuses to serve the place that this machine calls from (HTTP 451).
+What to do: run it where the exchange serves (its terms list the places), or try the market-data
+addresses, which answer in more places:
+  INGEST_SPOT_REST_URL=https://data-api.binance.vision \\
+  INGEST_SPOT_WS_URL=wss://data-stream.binance.vision ingest run"""
+
+_UNREACHABLE_ADVICE = """\
+The exchange cannot be reached.
+What to do: check the internet connection, DNS and any proxy or firewall; `rest_url` and `ws_url` in
+[spot] say which server is asked. Without the internet, `ingest demo` runs against a bundled exchange."""
+
+
+@click.command()
+@config_option
+def run(config_file: Path | None) -> int:
+    """Run the service: shards, database, freshness table, HTTP."""
+    settings = load_settings(config_file)
+    service = settings.service
+    configure_logs(LogSettings(level=service.log_level, format=service.log_format))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve_until_stopped(settings))
+    except* IngestError as errors:
+        raise _advised(_first(errors)) from None
+    return 0
+
+
+async def serve_until_stopped(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    supervisor = Supervisor(settings, clock=SystemClock(), rng=random.SystemRandom())
+    sources = HttpSources(
+        facts=supervisor.facts,
+        tick_age_s=supervisor.tick_age_s,
+        per_stream_metrics=settings.service.per_stream_metrics,
+    )
+    async with serve(make_app(sources), settings.service.http_host, settings.service.http_port) as port:
+        log.info("http.listening", url=f"http://{settings.service.http_host}:{port}/")
+        await supervisor.run(stop)
+    log.info("service.stopped")
+
+
+def _first(errors: BaseExceptionGroup[IngestError]) -> IngestError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, IngestError)
+    return error
+
+
+def _advised(error: IngestError) -> IngestError:
+    """The same error with what to do about it, where that is known."""
+    if isinstance(error, LocationRefused):
+        return LocationRefused(f"{error}\n{_REFUSED_ADVICE}")
+    if isinstance(error, RestUnavailable):
+        return RestUnavailable(f"{error}\n{_UNREACHABLE_ADVICE}")
+    return error

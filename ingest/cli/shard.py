@@ -1,0 +1,88 @@
+"""A shard's process: `python -m ingest.cli.shard JOB`, started by the supervisor and by nobody else.
+
+It stops when it is told to (SIGTERM), and when its supervisor is gone: that is when its standard
+input, a pipe from the supervisor, ends. Ctrl-C is the supervisor's business.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from ingest.clock import SystemClock
+from ingest.config import Settings
+from ingest.errors import ConfigError, IngestError, LocationRefused, SchemaMismatch
+from ingest.ops.logs import LogSettings, configure_logs
+from ingest.shard.job import ShardJob, database_url_from_environment, load_job
+from ingest.shard.process import run_shard
+from ingest.supervisor.policy import CONFIGURATION_EXIT, LOCATION_EXIT
+
+log = structlog.get_logger()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the shard of a job file; returns the exit code."""
+    try:
+        job = load_job(Path(arguments[0]), database_url_from_environment())
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return CONFIGURATION_EXIT
+    configure_shard_logs(job.settings, job.plan.shard)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            left = runner.run(_run(job))
+    except* (ConfigError, SchemaMismatch) as errors:
+        code = _report(errors, CONFIGURATION_EXIT)
+    except* LocationRefused as errors:
+        code = _report(errors, LOCATION_EXIT)
+    except* IngestError as errors:
+        code = _report(errors, 1)
+    else:
+        if left:
+            log.error("shard.rows_lost", rows=left, why="the database did not take them before the deadline")
+        code = 0
+    return code
+
+
+def configure_shard_logs(settings: Settings, shard: int) -> None:
+    """Log to standard error, which is the supervisor's."""
+    service = settings.service
+    configure_logs(LogSettings(level=service.log_level, format=service.log_format, fields={"shard": shard}))
+
+
+def _report(errors: BaseExceptionGroup[IngestError], code: int) -> int:
+    for error in _leaves(errors):
+        log.error("shard.failed", error=str(error), kind=type(error).__name__, exit_code=code)
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[IngestError]) -> list[IngestError]:
+    leaves: list[IngestError] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+async def _run(job: ShardJob) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_reader(sys.stdin.fileno(), _on_supervisor_gone, loop, stop)
+    return await run_shard(job, stop, clock=SystemClock(), rng=random.SystemRandom())
+
+
+def _on_supervisor_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        log.warning("shard.orphaned", why="the supervisor is gone: draining and stopping")
+        stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""Frames to the streams they belong to, and commits back to them: the middle of a shard.
+
+Synchronous throughout: a feed's reader calls in with each frame, the writer with each commit, and
+neither waits here. A frame that cannot be read or stored is counted, kept for inspection and never
+stops anything.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from ingest.binance.parse import Ack, Refusal, ServerShutdown, split_frame
+from ingest.binance.streams import wire_name
+from ingest.buffer.batcher import Batch
+from ingest.feed.connection import Feed, FeedEnd, FeedSession
+from ingest.shard.stream import Stream
+from ingest.store.sink import Written
+
+log = structlog.get_logger()
+
+_KEPT_LATENCIES = 512
+
+
+@dataclass
+class SessionCounters:
+    """What the pipeline has counted since the shard began."""
+
+    frames: int = 0
+    bytes_received: int = 0
+    malformed: int = 0
+    rows_committed: int = 0
+    batches_committed: int = 0
+    conflicts: int = 0
+    latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
+
+    def latency_us(self, quantile: float) -> int:
+        """A quantile of the newest commits' latencies, arrival to commit of their oldest row."""
+        ordered = sorted(self.latencies_us)
+        return ordered[min(int(quantile * len(ordered)), len(ordered) - 1)] if ordered else 0
+
+
+class FeedLane:
+    """The `FrameSink` of one feed: what arrives on it, by the wire names of its streams."""
+
+    def __init__(
+        self,
+        streams: Iterable[Stream],
+        counters: SessionCounters,
+        *,
+        on_malformed: Callable[[int, str, bytes], None],
+        on_session: Callable[[FeedSession, int, FeedEnd | None], None],
+    ) -> None:
+        self.streams = tuple(streams)
+        self.last_data_ns = 0
+        self._counters = counters
+        self._accept = {wire_name(s.key.symbol, s.key.kind): s.accept for s in self.streams}
+        self._on_malformed = on_malformed
+        self._on_session = on_session
+        self._feed: Feed | None = None
+
+    def attach(self, feed: Feed) -> None:
+        """The feed whose frames come here, and which hears what the exchange says to it."""
+        self._feed = feed
+
+    def on_frame(self, data: bytes, recv_ns: int) -> None:
+        counters = self._counters
+        counters.frames += 1
+        counters.bytes_received += len(data)
+        try:
+            item = split_frame(data)
+            if type(item) is tuple:
+                name, message = item
+                accept = self._accept.get(name)
+                if accept is None:
+                    raise ValueError(f"a stream that was not asked for: {name}")  # noqa: TRY301
+                self.last_data_ns = recv_ns
+                accept(message, recv_ns)
+            else:
+                self._on_control(item)
+        except ValueError as error:
+            counters.malformed += 1
+            self._on_malformed(self._number, str(error), data)
+
+    def on_connected(self, session: FeedSession) -> None:
+        self._on_session(session, len(self.streams), None)
+
+    def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None:
+        for stream in self.streams:
+            stream.broke()
+        self._on_session(session, len(self.streams), end)
+
+    @property
+    def _number(self) -> int:
+        return self._feed.number if self._feed is not None else -1
+
+    def _on_control(self, item: object) -> None:
+        feed = self._feed
+        if feed is None:
+            return
+        if isinstance(item, Ack):
+            if isinstance(item.request_id, int):
+                feed.acknowledged(item.request_id)
+        elif isinstance(item, Refusal):
+            log.error("ws.refused", feed=feed.number, code=item.code, message=item.message)
+            feed.refused(item.message)
+        elif isinstance(item, ServerShutdown):
+            feed.replace("server_shutdown")
+
+
+class Commits:
+    """What the writer reports back: which events a query can see by now."""
+
+    def __init__(self, streams: Mapping[int, Stream], counters: SessionCounters) -> None:
+        self._streams = streams
+        self._counters = counters
+
+    def on_commit(self, batch: Batch, written: Written, committed_wall_ns: int) -> None:
+        """A batch is committed; called after the commit and only then."""
+        counters = self._counters
+        counters.batches_committed += 1
+        counters.rows_committed += written.rows
+        counters.conflicts += written.conflicts
+        if batch.oldest_recv_ns is not None:
+            counters.latencies_us.append(max(0, committed_wall_ns - batch.oldest_recv_ns) // 1_000)
+        for slot, mark in batch.marks.items():
+            stream = self._streams.get(slot)
+            if stream is not None:
+                stream.committed_event_us = max(stream.committed_event_us, mark.ts_us)
+                stream.committed_wall_ns = committed_wall_ns

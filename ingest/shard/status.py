@@ -1,0 +1,163 @@
+"""What a shard writes to the freshness board, and when: the heartbeat and all values, tick by tick.
+
+The heartbeat is written by the event loop itself, so that it stands still when the loop does. How
+late a tick comes is the loop's lag.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ingest.board.layout import FeedState, FeedValues, HeaderValues, ShardState, StreamValues
+from ingest.board.mapped import BoardWriter
+from ingest.buffer.batcher import Batcher
+from ingest.clock import Clock
+from ingest.feed.connection import Feed
+from ingest.feed.lifecycle import FeedPhase
+from ingest.shard.books import Books
+from ingest.shard.pipeline import FeedLane, SessionCounters
+from ingest.shard.stream import Stream
+
+TICK_S = 0.1
+_FULL_EVERY = 3
+"""Ticks between two writings of all slots; the heartbeat goes out with each."""
+
+_FEED_STATES = {
+    FeedPhase.CONNECTING: FeedState.CONNECTING,
+    FeedPhase.SUBSCRIBING: FeedState.SUBSCRIBING,
+    FeedPhase.LIVE: FeedState.LIVE,
+}
+
+
+class CachedInstant:
+    """The time of the newest tick, for rows that need no better one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.now_s = clock.monotonic_s()
+        self.wall_us = clock.wall_ns() // 1_000
+
+    def refresh(self) -> None:
+        """Take the time anew."""
+        self.now_s = self._clock.monotonic_s()
+        self.wall_us = self._clock.wall_ns() // 1_000
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the board's values come from."""
+
+    streams: Sequence[Stream]
+    feeds: Sequence[tuple[Feed, FeedLane]]
+    books: Books
+    batcher: Batcher
+    counters: SessionCounters
+    snapshots: Callable[[], tuple[int, int]]
+    """(fetched, waiting)"""
+    store: Callable[[], tuple[int, bool]]
+    """(errors, is it up)"""
+    weight_used: Callable[[], int]
+
+
+class StatusWriter:
+    """`state` may be changed from outside; the next tick writes it."""
+
+    def __init__(self, board: BoardWriter, sources: Sources, *, clock: Clock, instant: CachedInstant) -> None:
+        self.state = ShardState.STARTING
+        self._board = board
+        self._sources = sources
+        self._clock = clock
+        self._instant = instant
+        self._lag_max_us = 0
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        ticks = 0
+        due_s = self._clock.monotonic_s()
+        while True:
+            self._instant.refresh()
+            now_s = self._instant.now_s
+            lag_us = max(0, int((now_s - due_s) * 1e6))
+            self._lag_max_us = max(self._lag_max_us, lag_us)
+            self._board.beat(int(now_s * 1e9), self._clock.wall_ns(), lag_us)
+            if ticks % _FULL_EVERY == 0:
+                self.write_all()
+            ticks += 1
+            due_s = now_s + TICK_S
+            await asyncio.sleep(TICK_S)
+
+    def write_all(self) -> None:
+        """Write header, feeds and streams."""
+        self._board.write_header(self._header())
+        self._lag_max_us = 0
+        for slot, (feed, lane) in enumerate(self._sources.feeds):
+            self._board.write_feed(slot, _feed_values(feed, lane))
+        for stream in self._sources.streams:
+            self._board.write_stream(stream.slot, _stream_values(stream))
+
+    def _header(self) -> HeaderValues:
+        sources = self._sources
+        counters = sources.counters
+        held = sources.batcher.stats()
+        fetched, waiting = sources.snapshots()
+        errors, is_up = sources.store()
+        oldest = [table.oldest_recv_ns for table in held.tables.values() if table.oldest_recv_ns is not None]
+        return HeaderValues(
+            state=self.state,
+            loop_lag_max_us=self._lag_max_us,
+            frames=counters.frames,
+            bytes_received=counters.bytes_received,
+            malformed_frames=counters.malformed,
+            buffered_rows=held.rows,
+            buffered_bytes=held.held_bytes,
+            oldest_buffered_recv_ns=min(oldest, default=0),
+            refused_rows=held.refused,
+            rows_committed=counters.rows_committed,
+            batches_committed=counters.batches_committed,
+            conflicts=counters.conflicts,
+            store_errors=errors,
+            commit_latency_last_us=counters.latencies_us[-1] if counters.latencies_us else 0,
+            commit_latency_p50_us=counters.latency_us(0.5),
+            commit_latency_p99_us=counters.latency_us(0.99),
+            books_live=sources.books.live,
+            books_wanted=sources.books.wanted,
+            snapshots_fetched=fetched,
+            snapshots_waiting=waiting,
+            rest_weight_used=sources.weight_used(),
+            database_up=int(is_up),
+        )
+
+
+def _feed_values(feed: Feed, lane: FeedLane) -> FeedValues:
+    return FeedValues(
+        feed=feed.number,
+        state=_FEED_STATES.get(feed.phase, FeedState.CLOSED),
+        connected_wall_ns=feed.connected_wall_ns,
+        last_frame_ns=feed.last_frame_ns,
+        last_data_ns=lane.last_data_ns,
+        last_ping_ns=feed.last_ping_ns,
+        messages=feed.messages,
+        reconnects=feed.reconnects,
+        streams=len(lane.streams),
+        silent_streams=sum(stream.messages == stream.messages_before for stream in lane.streams),
+        close_code=feed.last_close_code,
+    )
+
+
+def _stream_values(stream: Stream) -> StreamValues:
+    return StreamValues(
+        state=stream.state,
+        diagnosis=stream.diagnosis,
+        feed=stream.feed,
+        last_event_us=stream.last_event_us,
+        last_recv_ns=stream.last_recv_ns,
+        committed_event_us=stream.committed_event_us,
+        committed_wall_ns=stream.committed_wall_ns,
+        last_id=stream.last_id,
+        messages=stream.messages,
+        duplicates=stream.duplicates,
+        gaps_opened=stream.gaps_opened,
+        refused_rows=stream.refused_rows,
+        reconnects=stream.reconnects,
+        threshold_ms=int(stream.timer.threshold_s * 1_000),
+    )
