@@ -150,7 +150,9 @@ class SpotSection(_Section):
     streams_per_feed: int = Field(default=200, ge=1, le=1_024)
     snapshot_limit: int = Field(default=1_000, ge=1, le=5_000, description="levels a side")
     snapshot_every_s: Annotated[float, Field(ge=5, le=86_400)] = 300.0
-    stored_levels: int = Field(default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot")
+    stored_levels: int = Field(
+        default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot"
+    )
     stale_after_s: StaleAfterSection = StaleAfterSection()
 
     @field_validator("symbols", mode="before")

@@ -1,20 +1,20 @@
 """The error tree. Each class knows whether trying again can help (`transient`).
 
-    IngestError
-    ├── ConfigError            wrong configuration or use; every mistake in one message
-    ├── ExchangeError          the exchange's side
-    │   ├── FeedClosed         a websocket ended, for a named reason          transient
-    │   ├── RestUnavailable    REST answered 5xx, rubbish, or not in time     transient
-    │   ├── RateLimited        429 or 418, with the time until which to wait  transient
-    │   ├── RestRefused        a 4xx that repeating cannot change
-    │   └── LocationRefused    451: the exchange does not serve this place
-    ├── BudgetExhausted        no room in the shared budget before the deadline  transient
-    ├── StoreError             the database's side
-    │   ├── StoreUnavailable   connection lost, starting up, out of slots     transient
-    │   ├── RowsRefused        the server will not take these bytes
-    │   └── SchemaMismatch     migrations and this program do not agree
-    ├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
-    └── BoardError             the freshness board's file is not one of ours
+IngestError
+├── ConfigError            wrong configuration or use; every mistake in one message
+├── ExchangeError          the exchange's side
+│   ├── FeedClosed         a websocket ended, for a named reason          transient
+│   ├── RestUnavailable    REST answered 5xx, rubbish, or not in time     transient
+│   ├── RateLimited        429 or 418, with the time until which to wait  transient
+│   ├── RestRefused        a 4xx that repeating cannot change
+│   └── LocationRefused    451: the exchange does not serve this place
+├── BudgetExhausted        no room in the shared budget before the deadline  transient
+├── StoreError             the database's side
+│   ├── StoreUnavailable   connection lost, starting up, out of slots     transient
+│   ├── RowsRefused        the server will not take these bytes
+│   └── SchemaMismatch     migrations and this program do not agree
+├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
+└── BoardError             the freshness board's file is not one of ours
 """
 
 from typing import ClassVar

@@ -39,5 +39,6 @@ async def _make_template(admin_url: str) -> None:
     await migrate(url, deadline_s=60)
     async with connected(url) as connection:
         await ensure_partitions(connection, now=NOW)
+    async with connected(admin_url) as connection:
         # A template cannot be copied while anybody, such as autovacuum, is connected to it.
         await connection.execute(f"ALTER DATABASE {_TEMPLATE} ALLOW_CONNECTIONS false")

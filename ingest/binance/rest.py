@@ -40,9 +40,7 @@ _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
 class RestClient:
     """Use as an async context manager inside the running loop."""
 
-    def __init__(
-        self, base_url: str, budget: SharedBudget, *, clock: Clock, timeout_s: float = 10.0
-    ) -> None:
+    def __init__(self, base_url: str, budget: SharedBudget, *, clock: Clock, timeout_s: float = 10.0) -> None:
         self._base_url = base_url
         self._budget = budget
         self._clock = clock
@@ -52,9 +50,7 @@ class RestClient:
     async def __aenter__(self) -> Self:
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._on_request_end)
-        self._client = AsyncClient(
-            loop=asyncio.get_running_loop(), session_params={"trace_configs": [trace]}
-        )
+        self._client = AsyncClient(loop=asyncio.get_running_loop(), session_params={"trace_configs": [trace]})
         self._client.API_URL = f"{self._base_url}/api"
         return self
 
@@ -81,7 +77,9 @@ class RestClient:
             query["symbolStatus"] = "TRADING"
         else:
             query["symbols"] = _json_list(symbols)
-        return await self._get("exchangeInfo", query, limits.WEIGHTS["exchangeInfo"], parse.rest_exchange_info)
+        return await self._get(
+            "exchangeInfo", query, limits.WEIGHTS["exchangeInfo"], parse.rest_exchange_info
+        )
 
     async def day_stats(self, symbols: Sequence[str] | None = None) -> list[parse.DayStats]:
         """The rolling 24 h statistics of the named symbols, or of all (weight 2 to 80)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from ingest.book.snapshots import SnapshotFetcher
-from ingest.book.sync import Action, BookLive, BookLost, BufferOverflowed, RequestSnapshot
+from ingest.book.sync import Action, BookLive, BufferOverflowed, RequestSnapshot
 from ingest.buffer import encode
 from ingest.buffer.batcher import Batcher
 from ingest.buffer.tables import DEPTH_SNAPSHOTS
@@ -87,7 +87,7 @@ class Books:
             self._store(kept, reason)
         elif isinstance(action, BufferOverflowed):
             log.warning("book.buffer_full", symbol=action.symbol, deltas=action.max_buffered)
-        elif isinstance(action, BookLost) and action.reason != "disconnected":
+        elif action.reason != "disconnected":
             # A feed that ends takes all its books with it, and has told so itself.
             log.warning(
                 "book.lost",

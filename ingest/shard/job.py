@@ -54,7 +54,8 @@ def load_job(path: Path, database_url: str) -> ShardJob:
         tree = orjson.loads(path.read_bytes())
         settings = Settings.model_validate(tree["settings"])
         feeds = tuple(
-            FeedPlan(feed["feed"], tuple(StreamKey(*key) for key in feed["streams"])) for feed in tree["feeds"]
+            FeedPlan(feed["feed"], tuple(StreamKey(*key) for key in feed["streams"]))
+            for feed in tree["feeds"]
         )
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise ConfigError(f"{path}: not a shard's job: {error}") from error

@@ -96,9 +96,7 @@ class Shard:
             on_refused=self._records.row_refused,
             rng=tools.rng,
         )
-        self._status = StatusWriter(
-            tools.board, self._sources(), clock=tools.clock, instant=self._instant
-        )
+        self._status = StatusWriter(tools.board, self._sources(), clock=tools.clock, instant=self._instant)
 
     async def run(self, stop: asyncio.Event, *, drain_s: float) -> int:
         """Receive and store until `stop`; then drain. Returns the rows that could not be stored in time."""

@@ -58,14 +58,10 @@ class SessionRecords:
         self._kept += 1
         if self._kept <= self._kept_per_minute:
             log.warning("frame.malformed", feed=feed, error=error, frame=frame[:200].decode(errors="replace"))
-            self._journal.record(
-                Quarantined(now_us, _MARKET, self._shard, str(feed), "frame", error, frame)
-            )
+            self._journal.record(Quarantined(now_us, _MARKET, self._shard, str(feed), "frame", error, frame))
 
     def row_refused(self, table: Table, row: bytes, error: RowsRefused) -> None:
         """A row that the database will never take."""
         log.error("row.refused", table=table.name, error=str(error))
         now_us = self._clock.wall_ns() // 1_000
-        self._journal.record(
-            Quarantined(now_us, _MARKET, self._shard, "", table.name, str(error), row)
-        )
+        self._journal.record(Quarantined(now_us, _MARKET, self._shard, "", table.name, str(error), row))

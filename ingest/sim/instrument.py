@@ -137,7 +137,7 @@ class Instrument:
     def push_partial(self, kind: str) -> None:
         """One partial depth stream, when the book has moved since its last event."""
         channel, book = self.channels[kind], self.book
-        if not channel.is_wanted() or self._partial_id.get(kind) == book.update_id:
+        if self.status == "BREAK" or not channel.is_wanted() or self._partial_id.get(kind) == book.update_id:
             return
         self._partial_id[kind] = book.update_id
         limit = PARTIAL_LEVELS[kind]

@@ -121,7 +121,7 @@ def _agg_trades(call: Call) -> Json:
     tape = call.instrument().tape
     limit = call.params.limit(500, 1000)
     from_id = call.params.number("fromId")
-    start_us, end_us = call.params.time_us("startTime"), call.params.time_us("endTime")
+    start_us, end_us = call.params.start_us(), call.params.end_us()
     if from_id is not None and (start_us is not None or end_us is not None):
         raise ApiError(-1128, "Combination of optional parameters invalid.")
     if from_id is not None:
@@ -149,7 +149,7 @@ def _klines(call: Call) -> Json:
     if interval not in INTERVAL_MS:
         raise ApiError(-1120, "Invalid interval.")
     limit = call.params.limit(500, 1000)
-    start_us, end_us = call.params.time_us("startTime"), call.params.time_us("endTime")
+    start_us, end_us = call.params.start_us(), call.params.end_us()
     candles = list(instrument.candles.history[interval])
     shown = instrument.candles.shown(interval)
     candles += [shown] if shown is not None else []

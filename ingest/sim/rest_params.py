@@ -61,11 +61,19 @@ class Params:
             raise ApiError(-1130, "Data sent for parameter 'limit' is not valid.")
         return min(limit, largest)
 
-    def time_us(self, name: str) -> int | None:
+    def start_us(self) -> int | None:
+        """The first microsecond of `startTime`."""
+        return self._time_us("startTime", 0)
+
+    def end_us(self) -> int | None:
+        """The last microsecond of `endTime`, which is inclusive."""
+        return self._time_us("endTime", 999)
+
+    def _time_us(self, name: str, beyond_us: int) -> int | None:
         value = self.number(name)
         if value is None or value >= _MICROSECONDS_FROM:
             return value
-        return value * 1000
+        return value * 1000 + beyond_us
 
     def texts(self, name: str) -> list[str] | None:
         """A JSON list of texts without repetitions; None when not given."""

@@ -93,6 +93,13 @@ class EmbeddedPostgres:
         """asyncpg URL of the database `ingest`; the same when started again after an unexpected end."""
         return self._url(DATABASE)
 
+    def url_of_running(self) -> str | None:
+        """The URL when another process has this server running, else None. Starts and claims nothing."""
+        if not self._folder.is_held_by_another():
+            return None
+        self._socket_dir = self._folder.socket_dir()
+        return self.url
+
     def _url(self, database: str) -> str:
         if self._socket_dir is None:
             raise EmbeddedServerError("the embedded PostgreSQL has not been started")

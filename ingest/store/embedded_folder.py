@@ -75,6 +75,20 @@ class DataFolder:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
+    def is_held_by_another(self) -> bool:
+        """Whether a living process holds the folder; asking changes nothing."""
+        try:
+            fd = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def release(self) -> None:
         """Let another process have the folder; harmless when not claimed."""
         if self._lock_fd is not None:

@@ -12,7 +12,7 @@ have been compared with what the encoders write.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -93,10 +93,10 @@ class PostgresSink:
         except DRIVER_ERRORS as error:
             failure = translated(error)
             if isinstance(failure, StoreUnavailable):
-                connection.terminate()
+                _drop(connection)
             raise failure from error
         except asyncio.CancelledError:
-            connection.terminate()
+            _drop(connection)
             raise
         finally:
             await self._pool.release(connection, timeout=self._limits.acquire_s)
@@ -207,14 +207,22 @@ async def _transaction(connection: "Connection") -> AsyncIterator[None]:
     await connection.execute("BEGIN")
     try:
         yield
-    except asyncpg.PostgresError:
-        if not connection.is_closed():
+    except asyncpg.PostgresError as error:
+        if isinstance(translated(error), StoreUnavailable):
+            _drop(connection)
+        else:
             await connection.execute("ROLLBACK")
         raise
     except BaseException:
-        connection.terminate()
+        _drop(connection)
         raise
     await connection.execute("COMMIT")
+
+
+def _drop(connection: "Connection") -> None:
+    """End a connection whose state is unknown; the pool makes another. Harmless when it has ended."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _prepared(connection: "Connection") -> None:

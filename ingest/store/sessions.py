@@ -5,7 +5,7 @@ no error that leaves here quotes it.
 """
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -37,6 +37,7 @@ class SessionLimits:
 
 
 DEFAULT_LIMITS: Final = SessionLimits()
+_CLOSE_S: Final = 2.0
 
 
 def session_settings(application: str, limits: SessionLimits) -> dict[str, str]:
@@ -66,8 +67,9 @@ async def connected(
         )
     try:
         yield connection
+        with suppress(*DRIVER_ERRORS):
+            await connection.close(timeout=_CLOSE_S)
     finally:
-        # Closing politely may wait for a server that does not answer.
         connection.terminate()
 
 

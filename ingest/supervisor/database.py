@@ -26,7 +26,9 @@ _STOP_S = 3.0
 class Database:
     """`url` is where to connect; `watch` must run for as long as it is used."""
 
-    def __init__(self, url: str, embedded: EmbeddedPostgres | None, *, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, url: str, embedded: EmbeddedPostgres | None, *, clock: Clock, rng: random.Random
+    ) -> None:
         self.url = url
         self._embedded = embedded
         self._clock = clock
@@ -62,9 +64,7 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(
-    settings: Settings, *, clock: Clock, rng: random.Random
-) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, *, clock: Clock, rng: random.Random) -> AsyncIterator[Database]:
     """The configured database, or the embedded one, started now and stopped at the end."""
     url = settings.database.url.get_secret_value()
     if url:

@@ -130,7 +130,9 @@ class Supervisor:
                 group.create_task(self._keep_partitions(sink), name="partitions"),
                 group.create_task(self._count_gaps(sink), name="gaps"),
             ]
-            keeping = [group.create_task(keeper.run(), name=f"shard {i}") for i, keeper in enumerate(self._keepers)]
+            keeping = [
+                group.create_task(keeper.run(), name=f"shard {i}") for i, keeper in enumerate(self._keepers)
+            ]
             try:
                 await stop.wait()
             finally:
@@ -160,9 +162,7 @@ class Supervisor:
         chosen = choose_instruments(spot, listed, stats)
         symbol_ids = await sink.instrument_ids(_MARKET, chosen)
         rates = expected_rates([instrument.symbol for instrument in chosen], spot.kinds, stats)
-        plans = make_plan(
-            rates, shards=self._settings.service.shards, streams_per_feed=spot.streams_per_feed
-        )
+        plans = make_plan(rates, shards=self._settings.service.shards, streams_per_feed=spot.streams_per_feed)
         log.info(
             "service.planned",
             symbols=len(chosen),
@@ -206,7 +206,9 @@ class Supervisor:
         async with sink.session() as connection:
             made = await ensure_partitions(connection, now=now)
         if made:
-            log.info("partitions.made", partitions=len(made), moved=sum(partition.moved for partition in made))
+            log.info(
+                "partitions.made", partitions=len(made), moved=sum(partition.moved for partition in made)
+            )
 
     async def _count_gaps(self, sink: PostgresSink) -> None:
         while True:

@@ -81,8 +81,11 @@ def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> 
         (str(path), "[spot] ws_url"),
         (str(path), "[spot] symbols"),
         ("INGEST_SERVICE_SHARDS", "[service] shards"),
-        ("INGEST_SPTO_SYMBOLS", "no such setting; expected one of INGEST_DATABASE_*, INGEST_SERVICE_*, "
-         "INGEST_BATCH_*, INGEST_LIMITS_*, INGEST_SPOT_*, INGEST_USDM_*"),
+        (
+            "INGEST_SPTO_SYMBOLS",
+            "no such setting; expected one of INGEST_DATABASE_*, INGEST_SERVICE_*, "
+            "INGEST_BATCH_*, INGEST_LIMITS_*, INGEST_SPOT_*, INGEST_USDM_*",
+        ),
     }
 
 
@@ -107,7 +110,12 @@ def test_password_is_not_shown_by_printing_settings() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("*", "*"), ("BTCUSDT, ETHUSDT", ["BTCUSDT", "ETHUSDT"]), ('["A","B"]', ["A", "B"]), ("币安USDT", ["币安USDT"])],
+    [
+        ("*", "*"),
+        ("BTCUSDT, ETHUSDT", ["BTCUSDT", "ETHUSDT"]),
+        ('["A","B"]', ["A", "B"]),
+        ("币安USDT", ["币安USDT"]),
+    ],
 )
 def test_symbols_from_a_variable(text: str, expected: object) -> None:
     """Lists may be written as words with commas or as TOML; symbols need not be ASCII."""

@@ -56,7 +56,10 @@ def test_long_success_clears_the_record() -> None:
 @given(st.integers(0, 5_000), st.integers())
 def test_delay_is_never_above_the_cap(failures: int, seed: int) -> None:
     """However often it has failed, the wait lies between zero and the cap."""
-    backoff = Backoff(LIMITS, random.Random(seed), )
+    backoff = Backoff(
+        LIMITS,
+        random.Random(seed),
+    )
     backoff.failures = failures
 
     assert 0.0 <= backoff.next_delay_s() <= LIMITS.cap_s

@@ -64,4 +64,6 @@ def test_plan_does_not_depend_on_the_order_of_its_input() -> None:
     rates = _rates({"A": 3.0, "B": 3.0, "C": 1.0})
     backwards = dict(reversed(rates.items()))
 
-    assert make_plan(rates, shards=2, streams_per_feed=10) == make_plan(backwards, shards=2, streams_per_feed=10)
+    assert make_plan(rates, shards=2, streams_per_feed=10) == make_plan(
+        backwards, shards=2, streams_per_feed=10
+    )

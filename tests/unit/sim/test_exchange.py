@@ -1,0 +1,236 @@
+"""The exchange without its network: what follows from what happens."""
+
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.sim.book import Book
+from ingest.sim.channels import COMBINED_MS, RAW_MS, Outbox
+from ingest.sim.decimals import units
+from ingest.sim.exchange import Exchange
+from ingest.sim.instrument import parsed_levels
+from ingest.sim.intervals import open_time_ms
+from ingest.sim.ledger import Ledger, depth_fields
+from ingest.sim.market import Market, MarketPlan
+from ingest.sim.streams import KIND_OF_SUFFIX
+
+START_US = 1_700_000_000_000_000
+Event = dict[str, Any]
+
+
+def _exchange(seed: int = 1, *, symbols: int = 2, rate: float = 500.0) -> Exchange:
+    market = Market(MarketPlan(symbols=symbols, rate=rate, seed=seed, levels=40), Random(seed))
+    exchange = Exchange([market], Ledger())
+    exchange.start(START_US)
+    return exchange
+
+
+def _run(exchange: Exchange, seconds: float, *, since: float = 0.0) -> None:
+    """Advance in steps of 5 ms, as the server does."""
+    now_us, end_us = START_US + int(since * 1e6), START_US + int(seconds * 1e6)
+    while now_us < end_us:
+        now_us += 5_000
+        while not exchange.advance(now_us):
+            pass
+
+
+def _listen(exchange: Exchange, *streams: str) -> Outbox:
+    outbox = Outbox(1, COMBINED_MS)
+    for stream in streams:
+        exchange.subscribe(outbox, stream)
+    return outbox
+
+
+def _events(outbox: Outbox, stream: str) -> list[Event]:
+    texts = [frame[frame.index(b'{"stream') :] for frame in outbox.frames]
+    wrapped = [orjson.loads(text) for text in texts]
+    return [each["data"] for each in wrapped if each["stream"] == stream]
+
+
+def _all_streams(symbol: str) -> list[str]:
+    return [f"{symbol}@{suffix}" for suffix in KIND_OF_SUFFIX]
+
+
+def test_every_documented_stream_carries_events() -> None:
+    """A busy symbol is heard on each of its streams."""
+    exchange = _exchange(rate=1000.0)
+    streams = [*_all_streams("btcusdt"), "!miniTicker@arr"]
+    outbox = _listen(exchange, *streams)
+    _run(exchange, 4.0)
+
+    assert {stream for stream in streams if not _events(outbox, stream)} == set()
+
+
+def test_unknown_streams_are_silent() -> None:
+    """Subscribing to what does not exist changes nothing."""
+    exchange = _exchange()
+    outbox = _listen(exchange, "nosuchusdt@trade", "btcusdt@nosuch", "BTCUSDT@trade", "!ticker@arr")
+    _run(exchange, 1.0)
+
+    assert (outbox.frames, outbox.channels) == ([], {})
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6))
+def test_ledger_holds_what_was_published(seed: int) -> None:
+    """Ids and digests of trades, aggregates, tickers and depth equal those of the frames."""
+    exchange = _exchange(seed, symbols=1)
+    outbox = _listen(exchange, *_all_streams("btcusdt"))
+    _run(exchange, 1.5)
+    exchange.finish(START_US + 1_500_000)
+
+    for suffix, key, fields in (
+        ("trade", "t", "pqm"),
+        ("aggTrade", "a", "pqflm"),
+        ("bookTicker", "u", "bBaA"),
+        ("miniTicker", "E", "cohlvq"),
+        ("avgPrice", "E", "w"),
+    ):
+        events = _events(outbox, f"btcusdt@{suffix}")
+        entries = exchange.ledger.entries("BTCUSDT", KIND_OF_SUFFIX[suffix])
+        digests = [crc32("|".join(_printed(event[f]) for f in fields).encode()) for event in events]
+        assert [(e.event_id, e.digest) for e in entries] == list(
+            zip([event[key] for event in events], digests, strict=True)
+        )
+    deltas = _events(outbox, "btcusdt@depth@100ms")
+    entries = exchange.ledger.entries("BTCUSDT", "depth")
+    assert [(e.event_id, e.digest) for e in entries] == [(d["u"], _depth_digest(d)) for d in deltas]
+
+
+def _printed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _depth_digest(delta: Event) -> int:
+    sides = (orjson.dumps(delta[side])[1:-1] for side in "ba")
+    return crc32(depth_fields(int(delta["U"]), *sides))
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6))
+def test_klines_aggregate_the_trades(seed: int) -> None:
+    """The last kline of each minute agrees with the trade stream in every field."""
+    exchange = _exchange(seed, symbols=1)
+    outbox = _listen(exchange, "btcusdt@trade", "btcusdt@kline_1s")
+    _run(exchange, 4.0)
+    trades = _events(outbox, "btcusdt@trade")
+    closed = [e["k"] for e in _events(outbox, "btcusdt@kline_1s") if e["k"]["x"]]
+
+    assert len(closed) >= 3
+    for kline in closed:
+        inside = [t for t in trades if open_time_ms("1s", int(t["T"])) == kline["t"]]
+        assert kline["n"] == len(inside)
+        if inside:
+            assert (kline["o"], kline["c"]) == (inside[0]["p"], inside[-1]["p"])
+            assert units(kline["h"]) == max(units(t["p"]) for t in inside)
+            assert units(kline["l"]) == min(units(t["p"]) for t in inside)
+            assert units(kline["v"]) == sum(units(t["q"]) for t in inside)
+            assert (kline["f"], kline["L"]) == (inside[0]["t"], inside[-1]["t"])
+
+
+def test_closed_kline_enters_the_ledger_without_listeners() -> None:
+    """Candles close and are kept whether or not anybody listens."""
+    exchange = _exchange()
+    _run(exchange, 2.5)
+
+    assert [e.event_id for e in exchange.ledger.entries("BTCUSDT", "kline_1s")] == [
+        START_US // 1000,
+        START_US // 1000 + 1000,
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["depth@100ms", "depth", "depth@1000ms"])
+def test_both_depth_speeds_lead_to_the_same_book(suffix: str) -> None:
+    """Windows of 100 ms and of a second are continuous and rebuild the book."""
+    exchange = _exchange(symbols=1)
+    book = exchange.instruments["BTCUSDT"].book.copy()
+    outbox = _listen(exchange, f"btcusdt@{suffix}")
+    _run(exchange, 3.0)
+    exchange.finish(START_US + 3_000_000)
+
+    for delta in _events(outbox, f"btcusdt@{suffix}"):
+        assert delta["U"] == book.update_id + 1
+        sides = (parsed_levels(orjson.dumps(delta[side])[1:-1]) for side in "ba")
+        book.apply(int(delta["u"]), *sides)
+    assert _state(book) == _state(exchange.instruments["BTCUSDT"].book)
+
+
+def _state(book: Book) -> tuple[int, dict[int, int], dict[int, int]]:
+    return book.update_id, book.bids, book.asks
+
+
+def test_tickers_agree_with_the_trades() -> None:
+    """The day's sums are those of all trades so far, and the mini ticker says the same."""
+    exchange = _exchange(symbols=1)
+    outbox = _listen(exchange, "btcusdt@trade", "btcusdt@ticker", "btcusdt@miniTicker")
+    _run(exchange, 2.5)
+    ticker, mini = _events(outbox, "btcusdt@ticker")[-1], _events(outbox, "btcusdt@miniTicker")[-1]
+    trades = [t for t in _events(outbox, "btcusdt@trade") if t["t"] <= ticker["L"]]
+
+    assert (ticker["n"], ticker["F"], ticker["L"]) == (len(trades), trades[0]["t"], trades[-1]["t"])
+    assert units(ticker["v"]) == sum(units(t["q"]) for t in trades)
+    assert (ticker["o"], ticker["c"], ticker["Q"]) == (trades[0]["p"], trades[-1]["p"], trades[-1]["q"])
+    assert {key: mini[key] for key in "cohlvq"} == {key: ticker[key] for key in "cohlvq"}
+
+
+def test_break_silences_a_symbol_and_halt_does_not() -> None:
+    """BREAK generates no market data; HALT still does."""
+    exchange = _exchange()
+    exchange.set_status("BTCUSDT", "BREAK")
+    outbox = _listen(exchange, *_all_streams("btcusdt"))
+    _run(exchange, 2.0)
+    assert outbox.frames == []
+
+    exchange.set_status("BTCUSDT", "HALT")
+    _run(exchange, 3.0, since=2.0)
+    assert outbox.frames != []
+
+
+def test_paused_time_is_left_out() -> None:
+    """After an hour's pause the market goes on without a burst."""
+    exchange = _exchange()
+    _run(exchange, 1.0)
+    before = exchange.ledger.happened
+    exchange.pause(START_US + 1_000_000)
+    exchange.advance(START_US + 3_600_000_000)
+    assert exchange.ledger.happened == before
+
+    exchange.resume(START_US + 3_600_000_000)
+    assert exchange.advance(START_US + 3_600_005_000)
+    trades = [series for series in exchange.ledger.all_series() if not series.kind.startswith("kline")]
+    assert sum(series.happened for series in trades) < before + 100
+
+
+def test_nothing_happens_after_finish() -> None:
+    """Finished is finished."""
+    exchange = _exchange()
+    _run(exchange, 1.0)
+    exchange.finish(START_US + 1_000_000)
+    happened = exchange.ledger.happened
+    _run(exchange, 2.0, since=1.0)
+
+    assert exchange.ledger.happened == happened
+    assert exchange.phase == "finished"
+
+
+def test_connection_can_change_its_form() -> None:
+    """After SET_PROPERTY the same subscriptions come in the other form."""
+    exchange = _exchange()
+    outbox = _listen(exchange, "btcusdt@bookTicker")
+    exchange.reform(outbox, RAW_MS)
+    _run(exchange, 0.5)
+
+    assert b'"stream"' not in b"".join(outbox.frames)
+    assert outbox.frames
+
+
+def test_two_sources_of_one_symbol_are_refused() -> None:
+    """A symbol has one truth."""
+    plan = MarketPlan(symbols=1)
+    with pytest.raises(ValueError, match="BTCUSDT"):
+        Exchange([Market(plan, Random(1)), Market(plan, Random(2))], Ledger())
