@@ -12,7 +12,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run simulate migrate test cov lint fmt check bench lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -25,6 +25,9 @@ demo: $(RUNTIME)  ## 60 s against the bundled exchange, then the account (DURATI
 
 run: $(RUNTIME)  ## the service against live Binance, into the embedded PostgreSQL
 	@$(INGEST) run $(ARGS)
+
+status: $(RUNTIME)  ## how fresh every stream is (while `make run` runs, or after)
+	@$(INGEST) status $(ARGS)
 
 simulate: $(RUNTIME)  ## the exchange double alone
 	@$(INGEST) simulate $(ARGS)

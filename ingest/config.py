@@ -30,7 +30,7 @@ from ingest.store.sessions import SessionLimits
 
 DEFAULT_FILE = Path("ingest.toml")
 
-JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Tree: TypeAlias = dict[str, JsonValue]
 
 _OTHER_VARIABLES = frozenset({"INGEST_CONFIG"})

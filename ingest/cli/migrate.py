@@ -8,7 +8,8 @@ import click
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
 from ingest.config import Settings, load_settings
-from ingest.store.migrate import Migration, migrate as apply_migrations
+from ingest.store.migrate import Migration
+from ingest.store.migrate import migrate as apply_migrations
 
 
 @click.command()

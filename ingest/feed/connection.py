@@ -82,7 +82,7 @@ class FrameSink(Protocol):
 class Feed:
     """Call `run()` once. `subscriptions` are ready-made messages by request id."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that a connection touches is handed in
         self,
         number: int,
         url: str,

@@ -74,7 +74,7 @@ class FeedLane:
                 name, message = item
                 accept = self._accept.get(name)
                 if accept is None:
-                    raise ValueError(f"a stream that was not asked for: {name}")  # noqa: TRY301
+                    raise ValueError(f"a stream that was not asked for: {name}")
                 self.last_data_ns = recv_ns
                 accept(message, recv_ns)
             else:

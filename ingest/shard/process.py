@@ -21,7 +21,7 @@ from ingest.board.layout import ShardState
 from ingest.board.mapped import BoardWriter, board_path
 from ingest.book.snapshots import SnapshotFetcher, SnapshotLimits
 from ingest.book.sync import BookSync
-from ingest.buffer.batcher import BatchLimits, Batcher
+from ingest.buffer.batcher import Batcher, BatchLimits
 from ingest.clock import Clock
 from ingest.config import Settings, session_limits
 from ingest.events import StreamKey

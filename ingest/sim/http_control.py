@@ -97,7 +97,7 @@ class ControlDoor:
         if symbol is None or kind is None:
             return _json(_summary(ledger))
         if request.query.get("format") == "ndjson":
-            lines = (orjson.dumps(entry) for entry in ledger.entries(symbol, kind))
+            lines = (orjson.dumps(entry._asdict()) for entry in ledger.entries(symbol, kind))
             return web.Response(body=b"\n".join(lines), content_type="application/x-ndjson")
         series = ledger.series(symbol, kind)
         return _json({"symbol": symbol, "kind": kind, "dropped": series.dropped, **series.columns()})

@@ -28,8 +28,9 @@ async def ensure_partitions(
 ) -> list[MadePartition]:
     """Make all partitions from `days_back` before to `days_ahead` after `now`; return the new ones.
 
-    `now` has a time zone. StoreUnavailable when a lock could not be had in two seconds (a long query
-    over everything holds it): rows go to the default partition meanwhile, so call again later.
+    Tables parted by months get the month before too, where candles of a week may open. `now` has a time
+    zone. StoreUnavailable when a lock could not be had in two seconds (a long query over everything
+    holds it): rows go to the default partition meanwhile, so call again later.
     """
     span = (now - timedelta(days=days_back), now + timedelta(days=days_ahead))
     made: list[MadePartition] = []

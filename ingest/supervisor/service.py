@@ -144,7 +144,9 @@ class Supervisor:
     async def _stop_shards(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         deadline_s = self._settings.service.stop_deadline_s * _SHARD_STOP_SHARE
         log.info("service.stopping", shards=len(self._keepers))
-        await asyncio.gather(*(keeper.stop(deadline_s) for keeper in self._keepers))
+        async with asyncio.TaskGroup() as group:
+            for keeper in self._keepers:
+                group.create_task(keeper.stop(deadline_s))
         if keeping:
             await asyncio.wait(keeping, timeout=deadline_s)
 

@@ -36,7 +36,8 @@ AS $$
     SELECT p.relation, span.range_start
     FROM ops.partition_plan AS p
     CROSS JOIN LATERAL generate_series(
-        date_trunc(p.grain, from_ts, 'UTC'),
+        -- A candle of a week or a month opened in the month before.
+        date_trunc(p.grain, from_ts - CASE p.grain WHEN 'month' THEN interval '1 month' ELSE '0' END, 'UTC'),
         date_trunc(p.grain, to_ts, 'UTC'),
         ('1 ' || p.grain)::interval
     ) AS span (range_start)

@@ -46,6 +46,7 @@ ORDER BY shard;
 -- name: status_gaps
 SELECT market, kind, state, count(*) AS gaps
 FROM ops.gaps
+WHERE state <> 'repaired'
 GROUP BY market, kind, state;
 
 -- name: status_age
