@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from ingest.book.rebuild import RebuiltBook, rebuild
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
+from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
 from ingest.events import Level
@@ -97,7 +97,7 @@ def _print_table(symbol: str, rebuilt: RebuiltBook, levels: int) -> None:
         table.add_row(
             _plain(bid[1]), f"[green]{_plain(bid[0])}[/]", f"[red]{_plain(ask[0])}[/]", _plain(ask[1])
         )
-    Console().print(table)
+    console().print(table)
     if bids and asks:
         click.echo(f"spread {_spread(bids[0], asks[0])}")
 

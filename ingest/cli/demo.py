@@ -26,7 +26,7 @@ from ingest.board.mapped import board_path, read_board
 from ingest.cli.audit import Account, audit
 from ingest.cli.demo_faults import FAULTS, KILL_AT, KILL_TOLD, script
 from ingest.cli.demo_processes import KINDS, data_dir, exchange_double, service
-from ingest.cli.tables import Status, kinds_table, read_status, shards_table
+from ingest.cli.tables import Status, console, kinds_table, read_status, shards_table
 from ingest.clock import Clock, SystemClock
 from ingest.errors import BoardError
 from ingest.store.sessions import connected
@@ -74,26 +74,26 @@ def demo(duration: float, symbols: int, rate: float, keep: Path | None) -> int:
 
 
 async def _run(folder: Path, duration_s: float, symbols: int, rate: float) -> int:
-    stop, console, clock = asyncio.Event(), Console(), SystemClock()
+    stop, shown_on, clock = asyncio.Event(), console(), SystemClock()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        console.print(f"logs and data: {folder}")
-        console.print("starting the exchange double: the recorded BTCUSDT session and a seeded market ...")
+        shown_on.print(f"logs and data: {folder}")
+        shown_on.print("starting the exchange double: the recorded BTCUSDT session and a seeded market ...")
         exchange_url = await stack.enter_async_context(
             exchange_double(folder, symbols=symbols, rate=rate, clock=clock)
         )
-        console.print("starting the service: PostgreSQL, supervisor, two shards ...")
+        shown_on.print("starting the service: PostgreSQL, supervisor, two shards ...")
         database_url = await stack.enter_async_context(service(folder, exchange_url, clock=clock))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        shown = _Demo(folder, console, clock, exchange_url, database_url, http, duration_s)
+        shown = _Demo(folder, shown_on, clock, exchange_url, database_url, http, duration_s)
         await _until_open(shown)
         await _watch(shown, stop)
-        console.print("the market closes; waiting for the last rows ...")
+        shown_on.print("the market closes; waiting for the last rows ...")
         await _post(shown, "finish")
         accounts = await _settled(shown)
-    console.print(_account_table(accounts))
-    return _verdict(console, accounts)
+    shown_on.print(_account_table(accounts))
+    return _verdict(shown_on, accounts)
 
 
 async def _post(shown: _Demo, path: str, body: bytes = b"") -> None:
@@ -249,10 +249,10 @@ def _bad(number: int) -> str:
     return f"[bold red]{number:,}[/]" if number else "0"
 
 
-def _verdict(console: Console, accounts: dict[str, Account]) -> int:
+def _verdict(shown_on: Console, accounts: dict[str, Account]) -> int:
     total = sum(accounts.values(), Account())
     if total.is_good and total.published:
-        console.print("[bold green]Nothing is missing unnoticed, nothing is twice, nothing is altered.[/]")
+        shown_on.print("[bold green]Nothing is missing unnoticed, nothing is twice, nothing is altered.[/]")
         return 0
-    console.print("[bold red]The account does not settle.[/]")
+    shown_on.print("[bold red]The account does not settle.[/]")
     return 1

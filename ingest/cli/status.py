@@ -9,7 +9,7 @@ from rich.live import Live
 
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
-from ingest.cli.tables import Status, kinds_table, read_status, seconds, shards_table, streams_table
+from ingest.cli.tables import Status, console, kinds_table, read_status, seconds, shards_table, streams_table
 from ingest.config import Settings, load_settings
 from ingest.store.sessions import connected
 from ingest.store.statements import statement
@@ -36,17 +36,17 @@ def status(symbol: str | None, watch: bool, config_file: Path | None) -> int:
 
 
 async def _show(settings: Settings, symbol: str | None, *, watch: bool) -> int:
-    console = Console()
+    shown = console()
     async with database_url(settings) as url, connected(url, application="ingest status") as connection:
         if symbol is not None:
             rows = await connection.fetch(statement("status_symbol"), symbol)
-            console.print(streams_table(rows, f"streams of {symbol}"))
+            shown.print(streams_table(rows, f"streams of {symbol}"))
             return 0 if rows and all(row["state"] == "live" for row in rows) else _DEGRADED
         found = await read_status(connection)
         if not watch:
-            _print(console, found)
+            _print(shown, found)
             return 0 if _is_well(found) else _DEGRADED
-        with Live(kinds_table(found), console=console, auto_refresh=False) as live:
+        with Live(kinds_table(found), console=shown, auto_refresh=False) as live:
             while True:
                 live.update(kinds_table(await read_status(connection)), refresh=True)
                 await asyncio.sleep(_WATCH_EVERY_S)
@@ -61,15 +61,15 @@ def _is_well(found: Status) -> bool:
     )
 
 
-def _print(console: Console, found: Status) -> None:
+def _print(shown: Console, found: Status) -> None:
     if found.age_s is None:
-        console.print("the freshness table is empty: has the service run on this database?")
+        shown.print("the freshness table is empty: has the service run on this database?")
         return
-    console.print(kinds_table(found))
-    console.print(shards_table(found))
+    shown.print(kinds_table(found))
+    shown.print(shards_table(found))
     if found.not_live:
-        console.print(streams_table(found.not_live, "not live"))
+        shown.print(streams_table(found.not_live, "not live"))
     if found.age_s > _TABLE_OLD_S:
-        console.print(
+        shown.print(
             f"[bold red]the table was last written {seconds(found.age_s)} ago: the supervisor is not running[/]"
         )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from rich.console import Console
 from rich.table import Table
 
 from ingest.store.statements import statement
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 _NOT_LIVE_SHOWN = 20
+_WIDTH_OF_A_FILE = 180
+
+
+def console() -> Console:
+    """Standard output; wide where it is not a terminal, so that no name is cut in a file or a pipe."""
+    shown = Console()
+    return shown if shown.is_terminal else Console(width=_WIDTH_OF_A_FILE)
 
 
 class Status(NamedTuple):

@@ -1,0 +1,152 @@
+"""The commands that look into a database: `migrate`, `status`, `book`."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from ingest.binance.answers import Instrument
+from ingest.buffer import encode
+from ingest.buffer.batcher import Batcher, BatchLimits
+from ingest.buffer.tables import DEPTH_DELTAS, DEPTH_SNAPSHOTS, Table
+from ingest.cli import main
+from ingest.events import DepthDelta, DepthSnapshot, StreamKey
+from ingest.store.postgres import PostgresSink
+from ingest.store.publish import StreamRow
+
+T0_US = 1_790_000_000_000_000
+BTC = Instrument("BTCUSDT", "TRADING", "BTC", "USDT", "0.01000000", "0.00001000")
+
+
+@pytest.fixture
+def configured(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated database that the commands find by themselves."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", migrated_url)
+    return migrated_url
+
+
+def _run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def _delta(first: int, final: int, price: str, qty: str) -> DepthDelta:
+    return DepthDelta("BTCUSDT", first, final, T0_US + final * 1_000, [(price, qty)], [], T0_US * 1_000)
+
+
+async def _store_book(url: str, deltas: list[DepthDelta]) -> None:
+    snapshot = DepthSnapshot(
+        "BTCUSDT",
+        100,
+        T0_US,
+        [("9.00000000", "1.00000000")],
+        [("11.00000000", "2.50000000")],
+        "sync",
+        T0_US * 1_000,
+    )
+    async with PostgresSink.opened(url, connections=1) as sink:
+        symbol_id = (await sink.instrument_ids("spot", [BTC]))["BTCUSDT"]
+        rows = [(DEPTH_SNAPSHOTS, encode.depth_snapshot(symbol_id, snapshot))]
+        rows += [(DEPTH_DELTAS, encode.depth_delta(symbol_id, delta)) for delta in deltas]
+        for table, row in rows:
+            await sink.write(_batch(table, row))
+
+
+def _batch(table: Table, row: bytes):
+    batcher = Batcher(BatchLimits())
+    batcher.add(table, row, 0, T0_US, 1, T0_US * 1_000, 0.0)
+    batch = batcher.take(table, 0.0, force=True)
+    assert batch is not None
+    return batch
+
+
+def _book_at(capsys: pytest.CaptureFixture[str], at: str) -> tuple[int, dict[str, object]]:
+    code = _run("book", "btcusdt", "--at", at, "--json")
+    answer: dict[str, object] = orjson.loads(capsys.readouterr().out)
+    return code, answer
+
+
+def test_book_is_rebuilt_at_a_moment(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Deltas up to the moment are applied and later ones are not."""
+    deltas = [_delta(101, 105, "9.50000000", "3.00000000"), _delta(106, 200, "9.50000000", "0.00000000")]
+    asyncio.run(_store_book(configured, deltas))
+
+    code, answer = _book_at(capsys, "2026-09-21T14:13:20.110+00:00")
+
+    assert code == 0
+    assert answer["update_id"] == 105
+    assert answer["bids"] == [["9.50000000", "3.00000000"], ["9.00000000", "1.00000000"]]
+    assert answer["asks"] == [["11.00000000", "2.50000000"]]
+
+
+def test_book_behind_a_hole_is_not_shown(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3, the book before the hole, and which updates are missing."""
+    asyncio.run(
+        _store_book(configured, [_delta(101, 105, "9.50000000", "3.00000000"), _delta(110, 112, "8.0", "1")])
+    )
+
+    code, answer = _book_at(capsys, "2026-09-21T15:00:00+00:00")
+
+    assert code == 3
+    assert answer["update_id"] == 105
+    assert answer["missing"] == [106, 109]
+
+
+def test_book_that_was_never_stored_is_an_error(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 and a sentence."""
+    assert _run("book", "ETHUSDT") == 1
+    assert "no book of ETHUSDT" in capsys.readouterr().err
+
+
+def test_status_of_an_empty_table_says_so(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service that has never run is not well."""
+    assert _run("status") == 3
+    assert "empty" in capsys.readouterr().out
+
+
+def test_status_shows_streams_and_their_diagnosis(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One stale stream among live ones is degraded, and named."""
+    asyncio.run(_publish(configured, ["live", "stale"]))
+
+    assert _run("status") == 3
+    assert "spot:S1:trade" in capsys.readouterr().out
+    assert _run("status", "s0") == 0
+    assert _run("status", "S1") == 3
+
+
+def test_migrate_says_what_it_did(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the migrations by name, then nothing to do."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", database_url)
+
+    assert _run("migrate") == 0
+    assert "applied 0001" in capsys.readouterr().out
+    assert _run("migrate") == 0
+    assert "applied" not in capsys.readouterr().out
+
+
+async def _publish(url: str, states: list[str]) -> None:
+    rows = [
+        StreamRow(
+            key=StreamKey("spot", f"S{number}", "trade"),
+            shard=0,
+            feed="0",
+            state=state,
+            diagnosis="" if state == "live" else "stream_silent",
+            last_event_us=T0_US,
+            last_recv_us=T0_US,
+            last_commit_us=T0_US,
+            threshold_s=60.0,
+            verified_quiet_us=None,
+            reconnects=0,
+            open_gaps=0,
+        )
+        for number, state in enumerate(states)
+    ]
+    async with PostgresSink.opened(url, connections=1) as sink:
+        await sink.publish_stream_states(rows)
