@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -124,10 +125,14 @@ def _market(symbols: int, non_ascii: int, *, rate: float, seed: int) -> MarketPl
 
 
 def _with_recording(config: DoubleConfig, files: tuple[Path, ...]) -> DoubleConfig:
+    gc.disable()
     try:
         recording = load_recording(files) if files else bundled_recording()
     except (RecordingError, OSError) as error:
         raise click.BadParameter(str(error), param_hint="--recording-file") from error
+    finally:
+        gc.enable()
+    gc.freeze()  # a hundred thousand records that stay need not be looked through again and again
     return dataclasses.replace(config, recording=recording)
 
 
@@ -147,7 +152,10 @@ async def _serve(config: DoubleConfig, ready_file: Path | None, *, die_with_pare
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if die_with_parent:
-        loop.add_reader(sys.stdin.fileno(), _watch_parent, stop)
+        try:
+            loop.add_reader(sys.stdin.fileno(), _watch_parent, stop)
+        except OSError as error:
+            raise click.UsageError(f"--die-with-parent needs a pipe as standard input: {error}") from error
     try:
         async with ExchangeDouble(config) as double:
             _announce(double, ready_file)

@@ -84,6 +84,7 @@ class Connection:
             self._write(b"".join(frames[start : start + _MOST_FRAMES_PER_WRITE]))
         if self.waiting_bytes() > self._limits.send_queue_bytes:
             self._violations.slow_consumers += 1
+            self._closing_at_s = now_s
             self.abort()
 
     async def serve(self, ws: web.WebSocketResponse, clock_s: Callable[[], float]) -> None:

@@ -7,12 +7,14 @@ whether it happened and how much it touched; a fault that found nothing to touch
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from random import Random
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from ingest.sim import faults as spec
 from ingest.sim.channels import Channel, Outbox
 from ingest.sim.damage import damaged
+
+if TYPE_CHECKING:
+    from random import Random
 
 State: TypeAlias = Literal["scheduled", "active", "done"]
 
@@ -63,7 +65,7 @@ _ON_FRAMES = (spec.MuteStream, spec.MuteFeed, spec.Drop, spec.Duplicate, spec.Re
 class Injection:
     """All faults of one run."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: "Random") -> None:
         self._rng = rng
         self.records: dict[int, FaultRecord] = {}
         self._on_frames: list[FaultRecord] = []

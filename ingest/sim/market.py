@@ -13,13 +13,16 @@ import heapq
 import math
 from bisect import bisect
 from itertools import accumulate
-from random import Random
+from typing import TYPE_CHECKING
 
 from ingest.sim.book import Book
 from ingest.sim.decimals import UNIT
 from ingest.sim.happenings import Aggregated, BookChanged, Happening, Listing, TopChanged, Traded
 from ingest.sim.names import symbol_names
 from ingest.sim.wire import levels
+
+if TYPE_CHECKING:
+    from random import Random
 
 WINDOW_US = 100_000
 _SLOT_US = 10_000
@@ -51,7 +54,7 @@ class MarketPlan:
 class MarketSymbol:
     """One symbol: its book, its ids, and the depth window that is open."""
 
-    def __init__(self, listing: Listing, rng: Random, plan: MarketPlan, *, phase_us: int) -> None:
+    def __init__(self, listing: Listing, rng: "Random", plan: MarketPlan, *, phase_us: int) -> None:
         self.listing = listing
         self.symbol = listing.symbol
         self.halted = False
@@ -216,7 +219,7 @@ class Market:
 
     applies_deltas = False
 
-    def __init__(self, plan: MarketPlan, rng: Random) -> None:
+    def __init__(self, plan: MarketPlan, rng: "Random") -> None:
         self.plan = plan
         self._rng = rng
         names = plan.named or symbol_names(plan.symbols, plan.avoid, plan.non_ascii)
@@ -312,7 +315,7 @@ def orders_per_s(weights: list[float], rate: float) -> float:
     return max(high, 1e-6)
 
 
-def _listing(symbol: str, rng: Random) -> Listing:
+def _listing(symbol: str, rng: "Random") -> Listing:
     """Steps such that a price has about five digits and a lot is worth cents."""
     price = int(math.exp(rng.uniform(math.log(0.05), math.log(5000))) * UNIT)
     tick = max(10 ** (len(str(price)) - 5), 1)

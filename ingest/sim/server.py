@@ -287,7 +287,7 @@ class ExchangeDouble:
         return any(
             connection.waiting_bytes() > self.config.waiting_bytes
             for connection in self.connections.values()
-            if not connection.half_open
+            if not connection.half_open and not connection.is_closing
         )
 
     def _start_when_subscribed(self) -> None:

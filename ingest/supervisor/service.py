@@ -37,7 +37,7 @@ from ingest.shard.job import job_path, write_job
 from ingest.shard.plan import ShardPlan, make_plan
 from ingest.store.ledger import count_open_gaps
 from ingest.store.migrate import migrate
-from ingest.store.partitions import ensure_partitions
+from ingest.store.partitions import ensure_partitions, rows_in_default
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.child import ShardKeeper
 from ingest.supervisor.database import Database, open_database
@@ -207,6 +207,7 @@ class Supervisor:
         now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
         async with sink.session() as connection:
             made = await ensure_partitions(connection, now=now)
+            astray = {table: rows for table, rows in (await rows_in_default(connection)).items() if rows}
         if made:
             log.info(
                 "partitions.made", partitions=len(made), moved=sum(partition.moved for partition in made)

@@ -15,7 +15,7 @@ DEADLINE_S = 20.0
 Json = Any
 
 
-def market_config(*, symbols: int = 2, rate: float = 400.0, **more: Json) -> DoubleConfig:
+def market_config(*, symbols: int = 2, rate: float = 1500.0, **more: Json) -> DoubleConfig:
     """A small seeded market; further fields of the configuration by name."""
     return DoubleConfig(market=MarketPlan(symbols=symbols, rate=rate, seed=7, levels=40), **more)
 
@@ -71,7 +71,11 @@ _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
 async def connected(double: ExchangeDouble, path: str, *, autoping: bool = True) -> AsyncIterator[Client]:
     """A client connected to a path of the double."""
     url = double.ws_url + path
-    async with aiohttp.ClientSession() as session, session.ws_connect(url, autoping=autoping) as ws:
+    patience = aiohttp.ClientWSTimeout(ws_close=0.5)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, autoping=autoping, timeout=patience) as ws,
+    ):
         yield Client(ws)
 
 

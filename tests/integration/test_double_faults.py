@@ -61,7 +61,7 @@ async def test_mute_feed_still_pings() -> None:
 
 async def test_half_open_connection_is_silent_and_stays() -> None:
     """Nothing comes any more, not even a close; the server still counts the connection."""
-    config = market_config(limits=Limits(ping_interval_s=0.1))
+    config = market_config(limits=Limits(ping_interval_s=0.4))
     async with ExchangeDouble(config) as double, connected(double, BOTH) as client:
         await client.next()
         record = double.add_fault(HalfOpen())
@@ -177,10 +177,11 @@ async def test_refused_connections() -> None:
             async with connected(double, "/ws"):
                 pass
         assert caught.value.status == 451
-        double.add_fault(Refuse(status=0, n=1))
+        hanging_up = double.add_fault(Refuse(status=0))
         with pytest.raises(aiohttp.ClientConnectionError):
             async with connected(double, "/ws"):
                 pass
+        double.lift_fault(hanging_up.fault_id)
         async with connected(double, BOTH) as client:
             await client.next()
 
@@ -195,9 +196,10 @@ async def test_rest_faults() -> None:
         double.add_fault(RestFault(path="depth", status=403, html=True, n=1))
         status, body, headers = await get(double, depth)
         assert (status, headers["Content-Type"].partition(";")[0]) == (403, "text/html")
-        double.add_fault(RestFault(path="depth", silent=True, n=1))
+        hanging_up = double.add_fault(RestFault(path="depth", silent=True))
         with pytest.raises(aiohttp.ClientConnectionError):
             await get(double, depth)
+        double.lift_fault(hanging_up.fault_id)
         double.add_fault(RestFault(path="depth"))
         assert (await get(double, "/api/v3/ping"))[0] == 200
         assert (await get(double, depth))[0] == 503

@@ -1,7 +1,5 @@
 """The exchange double over HTTP: REST with its limits, and the control door."""
 
-import aiohttp
-
 from ingest.clock import SystemClock
 from ingest.sim.limits import Limits
 from ingest.sim.server import ExchangeDouble
@@ -142,10 +140,3 @@ async def test_finish_leaves_ledger_and_wire_in_agreement() -> None:
             received = [event["data"][key] for event in client.seen if event.get("stream") == stream]
             assert received == [entry.event_id for entry in double.ledger.entries("BTCUSDT", kind)]
         assert double.ledger.entries("BTCUSDT", "depth")[-1].event_id == double.book("BTCUSDT").update_id
-
-
-async def test_control_door_is_for_this_machine_only() -> None:
-    """Loopback is let in; the guard is by address."""
-    async with ExchangeDouble(market_config()) as double, aiohttp.ClientSession() as session:
-        async with session.get(double.rest_url + "/_double/state") as response:
-            assert response.status == 200

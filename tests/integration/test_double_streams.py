@@ -1,7 +1,6 @@
 """The exchange double over real sockets: stream addresses, control messages, limits of connections."""
 
 import asyncio
-import dataclasses
 from urllib.parse import quote
 
 import aiohttp
@@ -9,8 +8,9 @@ import pytest
 
 from ingest.sim.limits import Limits
 from ingest.sim.market import MarketPlan
+from ingest.sim.recording import bundled_recording
 from ingest.sim.server import DoubleConfig, ExchangeDouble
-from tests.integration.double_client import DEADLINE_S, connected, get, is_event, market_config
+from tests.integration.double_client import DEADLINE_S, connected, get, market_config
 
 
 async def test_raw_address_sends_bare_events() -> None:
@@ -212,32 +212,36 @@ async def test_too_many_attempts_are_refused_at_the_handshake() -> None:
 
 async def test_slow_consumer_is_disconnected() -> None:
     """Who does not read is dropped instead of filling memory; others go on."""
-    limits = Limits(send_queue_bytes=64 * 1024)
-    config = dataclasses.replace(market_config(rate=4000.0), limits=limits)
-    path = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms/btcusdt@depth20@100ms"
-    async with ExchangeDouble(config) as double, connected(double, path) as reader:
-        slow, _ = await _silent_reader(double, path)
+    config = DoubleConfig(
+        recording=bundled_recording(), speed=200.0, start="manual", limits=Limits(send_queue_bytes=1_000_000)
+    )
+    everything = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms"
+    async with ExchangeDouble(config) as double, connected(double, "/ws/btcusdt@kline_1s") as reader:
+        deaf = await _silent_reader(double, everything)
         try:
-            async with asyncio.timeout(DEADLINE_S * 2):
+            while len(double.connections) < 2:
+                await asyncio.sleep(0.01)
+            double.start()
+            async with asyncio.timeout(DEADLINE_S):
                 while not double.violations.slow_consumers:
                     await reader.next()
+            assert (await reader.next())["e"] == "kline"
         finally:
-            slow.close()
-        assert (await reader.next(is_event("trade")))["data"]["s"] == "BTCUSDT"
+            deaf.close()
         assert double.violations.slow_consumers == 1
 
 
-async def _silent_reader(double: ExchangeDouble, path: str) -> tuple[asyncio.Transport, asyncio.Protocol]:
+async def _silent_reader(double: ExchangeDouble, path: str) -> asyncio.Transport:
     """A handshake and then nothing is read any more."""
     loop = asyncio.get_running_loop()
     host, _, port = double.ws_url.removeprefix("ws://").partition(":")
-    transport, protocol = await loop.create_connection(_Deaf, host, int(port))
+    transport, _ = await loop.create_connection(_Deaf, host, int(port))
     transport.write(
         f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     transport.pause_reading()
-    return transport, protocol
+    return transport
 
 
 class _Deaf(asyncio.Protocol):

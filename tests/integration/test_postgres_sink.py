@@ -15,6 +15,7 @@ from ingest.buffer.tables import KLINES, TABLES, Table
 from ingest.errors import RowsRefused, SchemaMismatch, StoreUnavailable
 from ingest.events import AvgPrice, GapFilled, MiniTicker, StreamKey, Ticker
 from ingest.store.instants import instant
+from ingest.store.ledger import count_open_gaps
 from ingest.store.lookup import ResumePoint
 from ingest.store.postgres import STICKY_BATCHES, PostgresSink
 from ingest.store.publish import ShardRow, StreamRow
@@ -371,6 +372,16 @@ async def test_filled_gap_of_another_stream_stays_open(sink: PostgresSink) -> No
     assert await gaps(sink) == [(5, 9, "open", 0, None)]
 
 
+async def test_open_gaps_are_counted_by_stream(sink: PostgresSink) -> None:
+    """Only gaps that are open count, each for its stream."""
+    other = a_gap()._replace(key=StreamKey("spot", "ETHUSDT", "trade"))
+    await sink.write(a_batch([], a_gap(5), a_gap(20, 21), a_gap(30, repairable=False), other))
+    await sink.write(a_batch([], the_gap_filled(20, 21)))
+
+    async with sink.session() as connection:
+        assert await count_open_gaps(connection) == {BTC_TRADE: 1, other.key: 1}
+
+
 # ---------------------------------------------------------------------- what goes wrong
 
 
@@ -561,7 +572,7 @@ async def test_no_instruments_need_no_database(sink: PostgresSink) -> None:
 
 
 async def test_resume_points_are_the_newest_committed_rows(sink: PostgresSink) -> None:
-    """Each symbol and kind has its newest row, in the window or before it; of candles the newest closed one."""
+    """Each symbol and kind has its newest row, in the window or before it; candles the newest closed."""
     ids = await sink.instrument_ids("spot", [BTC._replace(symbol=s) for s in ("OLDUSDT", "NONEUSDT")])
     old = a_trade(3, ts_us=NOW_US - 40 * DAY_US)
     await sink.write(a_batch([*trade_rows([4, 6, 5]), encode.trade(ids["OLDUSDT"], old)]))

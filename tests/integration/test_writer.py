@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -182,7 +182,7 @@ async def test_restarted_server_loses_and_doubles_nothing(how: signal.Signals) -
             await server.stop()
 
 
-async def _write_through_restarts(url: str, restart: Callable[[], object]) -> None:
+async def _write_through_restarts(url: str, restart: Callable[[], Coroutine[object, object, None]]) -> None:
     ids = iter(range(100_000))
     async with bench_on(url) as bench:
         for round_number in range(3):
@@ -190,7 +190,7 @@ async def _write_through_restarts(url: str, restart: Callable[[], object]) -> No
             bench.add(trade_rows([next(ids) for _ in range(500)]))
             await bench.sink.wait_begun(2)
             async with asyncio.TaskGroup() as group:
-                group.create_task(restart())  # type: ignore[arg-type]
+                group.create_task(restart())
                 for _ in range(10):
                     bench.add(trade_rows([next(ids) for _ in range(30)]))
                     await asyncio.sleep(0)

@@ -71,6 +71,7 @@ def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> 
     with pytest.raises(ConfigError) as caught:
         load_settings(path, {"INGEST_SERVICE_SHARDS": "many", "INGEST_SPTO_SYMBOLS": "X"})
 
+    sections = ", ".join(f"INGEST_{name.upper()}_*" for name in Settings.model_fields)
     lines = str(caught.value).splitlines()
     places = {tuple(line.split(": ")[:2]) for line in lines}
     assert places == {
@@ -81,11 +82,7 @@ def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> 
         (str(path), "[spot] ws_url"),
         (str(path), "[spot] symbols"),
         ("INGEST_SERVICE_SHARDS", "[service] shards"),
-        (
-            "INGEST_SPTO_SYMBOLS",
-            "no such setting; expected one of INGEST_DATABASE_*, INGEST_SERVICE_*, "
-            "INGEST_BATCH_*, INGEST_LIMITS_*, INGEST_SPOT_*, INGEST_USDM_*",
-        ),
+        ("INGEST_SPTO_SYMBOLS", f"no such setting; expected one of {sections}"),
     }
 
 

@@ -177,6 +177,15 @@ def test_full_buffer_refuses_rows_and_counts_them_but_takes_gaps() -> None:
     assert batcher.stats().refused == 1
 
 
+def test_room_can_be_asked_for_before_a_row_is_made() -> None:
+    """`has_room` says of a size what `add` would do with a row of it."""
+    batcher = Batcher(BatchLimits(buffer_bytes=ROW_OVERHEAD_BYTES + 2))
+
+    assert batcher.has_room(2)
+    assert not batcher.has_room(3)
+    assert not add(batcher, b"row")
+
+
 def test_room_is_made_by_acknowledging_only() -> None:
     """A batch that is out still counts against the bound; a committed one does not."""
     batcher = Batcher(BatchLimits(buffer_bytes=ROW_OVERHEAD_BYTES + 1))

@@ -227,10 +227,11 @@ def test_numbers_beyond_64_bits_are_refused_in_every_binary_row() -> None:
             row()
 
 
-def test_depth_time_beyond_the_calendar_is_refused() -> None:
+@pytest.mark.parametrize("ts_us", [10**20, 10**30, -(10**30)])
+def test_depth_time_beyond_the_calendar_is_refused(ts_us: int) -> None:
     """A delta dated outside the calendar raises ValueError."""
     with pytest.raises(ValueError, match="out of range"):
-        encode.depth_delta(SYMBOL_ID, a_delta(ts_us=10**20))
+        encode.depth_delta(SYMBOL_ID, a_delta(ts_us=ts_us))
 
 
 def test_seconds_are_remembered_without_growing_for_ever() -> None:

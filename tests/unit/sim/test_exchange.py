@@ -17,6 +17,8 @@ from ingest.sim.instrument import parsed_levels
 from ingest.sim.intervals import open_time_ms
 from ingest.sim.ledger import Ledger, depth_fields
 from ingest.sim.market import Market, MarketPlan
+from ingest.sim.playback import Playback
+from ingest.sim.recording import bundled_recording
 from ingest.sim.streams import KIND_OF_SUFFIX
 
 START_US = 1_700_000_000_000_000
@@ -202,8 +204,7 @@ def test_paused_time_is_left_out() -> None:
 
     exchange.resume(START_US + 3_600_000_000)
     assert exchange.advance(START_US + 3_600_005_000)
-    trades = [series for series in exchange.ledger.all_series() if not series.kind.startswith("kline")]
-    assert sum(series.happened for series in trades) < before + 100
+    assert _happened_but_klines(exchange) < before + 100
 
 
 def test_nothing_happens_after_finish() -> None:
@@ -234,3 +235,70 @@ def test_two_sources_of_one_symbol_are_refused() -> None:
     plan = MarketPlan(symbols=1)
     with pytest.raises(ValueError, match="BTCUSDT"):
         Exchange([Market(plan, Random(1)), Market(plan, Random(2))], Ledger())
+
+
+def test_exchange_skips_when_the_machine_is_too_slow() -> None:
+    """Far behind, it leaves time out instead of falling back for ever, and says how much."""
+    exchange = _exchange(rate=4000.0)
+
+    assert not exchange.advance(START_US + 10_000_000)
+    assert exchange.skipped_us == 10_000_000
+    while not exchange.advance(START_US + 10_000_000):
+        pass
+    assert exchange.ledger.happened < 12_000
+
+
+def test_stalled_time_is_left_out() -> None:
+    """What was not taken because clients were behind is not made up for."""
+    exchange = _exchange()
+    _run(exchange, 1.0)
+    before = _happened_but_klines(exchange)
+    exchange.stalled_until(START_US + 60_000_000)
+    exchange.advance(START_US + 60_005_000)
+
+    assert _happened_but_klines(exchange) < before + 100
+
+
+def _happened_but_klines(exchange: Exchange) -> int:
+    """Seconds without trades have candles, so those do go on."""
+    series = exchange.ledger.all_series()
+    return sum(each.happened for each in series if not each.kind.startswith("kline"))
+
+
+def test_start_and_finish_happen_once() -> None:
+    """A second start changes nothing; finishing before the start means that nothing ever happens."""
+    exchange = _exchange()
+    exchange.start(START_US + 5_000_000)
+    assert exchange.advance(START_US + 1_000)
+
+    idle = Exchange([Market(MarketPlan(symbols=1), Random(1))], Ledger())
+    idle.finish(START_US)
+    idle.start(START_US)
+    idle.advance(START_US + 1_000_000)
+    assert (idle.phase, idle.ledger.happened) == ("finished", 0)
+
+
+def test_dropped_connection_leaves_all_its_streams() -> None:
+    """Nothing is sent to it any more, and unsubscribing twice is harmless."""
+    exchange = _exchange()
+    outbox = _listen(exchange, "btcusdt@trade", "btcusdt@depth5@100ms", "!miniTicker@arr")
+    exchange.unsubscribe(outbox, "btcusdt@trade")
+    exchange.unsubscribe(outbox, "btcusdt@trade")
+    exchange.drop(outbox)
+    _run(exchange, 2.0)
+
+    assert (outbox.frames, outbox.channels) == ([], {})
+
+
+def test_recorded_deltas_move_the_book() -> None:
+    """A source that only tells its deltas has its book moved by the exchange, to its end."""
+    recording = bundled_recording()
+    exchange = Exchange([Playback(recording, speed=1e6)], Ledger())
+    exchange.start(START_US)
+    while not exchange.is_over():
+        exchange.advance(START_US + 1_000_000)
+
+    book = exchange.instruments["BTCUSDT"].book
+    assert book.update_id == 50_093_696_318
+    assert book.best_bid() == (units("61602.01"), units("1.67177"))
+    assert book.best_ask() == (units("61602.02"), units("2.66795"))

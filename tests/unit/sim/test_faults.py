@@ -88,3 +88,9 @@ def test_fault_survives_its_mapping() -> None:
 
     assert fault_from(fault_as_dict(fault)) == fault
     assert fault_as_dict(Drop()) == {"action": "drop"}
+
+
+def test_fault_must_be_a_table() -> None:
+    """A list or a number describes no fault."""
+    with pytest.raises(FaultError, match="table"):
+        fault_from([1])

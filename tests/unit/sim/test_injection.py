@@ -192,3 +192,46 @@ def test_lifting_an_unknown_fault_is_an_error(scene: Scene) -> None:
     """There is nothing to lift."""
     with pytest.raises(KeyError):
         scene.injection.lift(99, 0.0)
+
+
+def test_faults_combine(scene: Scene) -> None:
+    """What one fault took away no other one sees."""
+    scene.begin(Drop(n=1))
+    second = scene.begin(Duplicate(n=1))
+
+    assert scene.sent(scene.trade, 1, b"1", b"2") == [b"2", b"2"]
+    assert second.touched == 1
+
+
+def test_stale_snapshots_are_ordered_from_the_server(scene: Scene) -> None:
+    """The server keeps the books of that moment."""
+    record = scene.injection.add(RestFault(path="depth", status=200, stale=True), 100.0)
+
+    orders = scene.injection.advance(100.0, scene.outboxes)
+    assert [(order.record, order.connections) for order in orders] == [(record, ())]
+
+
+def test_record_reports_itself(scene: Scene) -> None:
+    """Id, fault, state and counts as JSON values; lifting twice keeps the first end."""
+    record = scene.begin(MuteFeed(connection=1))
+    scene.injection.lift(record.fault_id, 150.0)
+    scene.injection.lift(record.fault_id, 160.0)
+
+    assert record.as_dict() == {
+        "id": 1,
+        "fault": {"action": "mute_feed", "connection": 1},
+        "state": "done",
+        "touched": 0,
+        "connections": [1],
+        "began_s": 100.0,
+        "ended_s": 150.0,
+    }
+
+
+def test_rest_fault_counts_down_and_leaves_other_faults_alone(scene: Scene) -> None:
+    """After `n` requests it is over; faults of other kinds are passed by."""
+    scene.begin(Drop())
+    record = scene.begin(RestFault(n=1))
+
+    assert scene.injection.rest("ping", "", 101.0) is record
+    assert scene.injection.rest("ping", "", 102.0) is None

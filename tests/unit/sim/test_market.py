@@ -44,14 +44,18 @@ def test_ids_are_consecutive_and_aggregates_tile_trades(seed: int) -> None:
         trades = [h for h in happened if isinstance(h, Traded) and h.symbol == symbol]
         aggs = [h for h in happened if isinstance(h, Aggregated) and h.symbol == symbol]
         deltas = [h for h in happened if isinstance(h, BookChanged) and h.symbol == symbol]
-        assert [t.trade_id for t in trades] == list(range(trades[0].trade_id, trades[-1].trade_id + 1))
-        assert [i for a in aggs for i in range(a.first_trade_id, a.last_trade_id + 1)] == [
-            t.trade_id for t in trades
-        ]
+        ids = [trade.trade_id for trade in trades]
+        assert _is_consecutive(ids)
+        assert [i for a in aggs for i in range(a.first_trade_id, a.last_trade_id + 1)] == ids
+        assert _is_consecutive([agg.agg_trade_id for agg in aggs])
         assert sum(a.qty for a in aggs) == sum(t.qty for t in trades)
         for earlier, later in itertools.pairwise(deltas):
             assert later.first_update_id == earlier.final_update_id + 1
-        assert deltas[0].first_update_id == first_update + 1
+        assert not deltas or deltas[0].first_update_id == first_update + 1
+
+
+def _is_consecutive(ids: list[int]) -> bool:
+    return not ids or ids == list(range(ids[0], ids[0] + len(ids)))
 
 
 @settings(max_examples=25)
@@ -142,6 +146,24 @@ def test_skipped_time_is_not_made_up_for() -> None:
 def test_orders_per_s_counts_all_three_kinds() -> None:
     """Few symbols saturate their ten depth events a second."""
     assert orders_per_s([1.0], 1460.0) == pytest.approx((1460 - 10) / 1.45, rel=0.01)
+
+
+def test_thin_book_is_not_emptied() -> None:
+    """Where few levels are left, orders take nothing rather than the last ones."""
+    plan = MarketPlan(symbols=1, rate=3000.0, levels=5, deep_changes=0)
+    market = Market(plan, Random(3))
+    market.start(START_US)
+    _happened(market, 5.0)
+    book = market.book("BTCUSDT")
+
+    assert book.bids
+    assert book.asks
+    assert not book.is_crossed()
+
+
+def test_market_never_ends() -> None:
+    """A seeded market has no last event."""
+    assert not _market(1).is_over()
 
 
 def test_symbol_names_avoid_and_differ() -> None:

@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from ingest.sim import rest
+from ingest.sim.book import Book
+from ingest.sim.decimals import units
 from ingest.sim.exchange import Exchange
 from ingest.sim.ledger import Ledger
 from ingest.sim.limits import Limits
@@ -183,3 +185,35 @@ def test_times_follow_the_unit(exchange: Exchange) -> None:
     """In microseconds every time is a thousand times larger."""
     assert _get(exchange, "time") == {"serverTime": (START_US + 70_000_000) // 1000}
     assert _get(exchange, "time", 1) == {"serverTime": START_US + 70_000_000}
+
+
+def test_prices_agree_with_the_book_and_the_last_trade(exchange: Exchange) -> None:
+    """bookTicker is the top of the book, price the last trade, avgPrice lies in the day's range."""
+    book = exchange.instruments["BTCUSDT"].book
+    top = _get(exchange, "ticker/bookTicker", symbol="BTCUSDT")
+    last = _rows(exchange, "trades", symbol="BTCUSDT", limit="1")[0]
+    day = _get(exchange, "ticker/24hr", symbol="BTCUSDT")
+    average = _get(exchange, "avgPrice", symbol="BTCUSDT")
+
+    assert (units(top["bidPrice"]), units(top["bidQty"])) == book.best_bid()
+    assert (units(top["askPrice"]), units(top["askQty"])) == book.best_ask()
+    assert _get(exchange, "ticker/price", symbol="BTCUSDT")["price"] == last["price"] == day["lastPrice"]
+    assert units(day["lowPrice"]) <= units(average["price"]) <= units(day["highPrice"])
+    assert average["closeTime"] == last["time"]
+
+
+def test_stale_books_answer_depth(exchange: Exchange) -> None:
+    """A book handed in is answered instead of the present one."""
+    call = _call(exchange, {"symbol": "BTCUSDT"})._replace(stale_books={"BTCUSDT": Book(42)})
+
+    assert orjson.loads(rest.body(rest.ENDPOINTS["depth"], call))["lastUpdateId"] == 42
+
+
+def test_symbol_that_never_traded_answers_zeros() -> None:
+    """Before the start there are no prices, and trade ids are -1."""
+    idle = Exchange([Market(MarketPlan(symbols=1), Random(1))], Ledger())
+
+    day = _get(idle, "ticker/24hr", symbol="BTCUSDT")
+    assert (day["lastPrice"], day["firstId"], day["count"]) == ("0.00000000", -1, 0)
+    assert _get(idle, "klines", symbol="BTCUSDT", interval="1m") == []
+    assert _get(idle, "ping") == {}
