@@ -70,6 +70,5 @@ def _print(shown: Console, found: Status) -> None:
     if found.not_live:
         shown.print(streams_table(found.not_live, "not live"))
     if found.age_s > _TABLE_OLD_S:
-        shown.print(
-            f"[bold red]the table was last written {seconds(found.age_s)} ago: the supervisor is not running[/]"
-        )
+        age = seconds(found.age_s)
+        shown.print(f"[bold red]the table was last written {age} ago: the supervisor is not running[/]")

@@ -51,9 +51,14 @@ def test_shard_that_was_asked_to_stop_is_done(exit_code: int) -> None:
     assert isinstance(after(exit_code, asked_to_stop=True), Done)
 
 
+def test_refused_location_is_given_up_at_once() -> None:
+    """The exchange will not serve this place however often it is asked."""
+    assert after(4) == GiveUp("exit code 4: the exchange does not serve this location")
+
+
 def test_configuration_error_is_given_up_at_once() -> None:
     """A wrong configuration would come back every time, so the reason is told instead."""
-    assert after(2) == GiveUp("exit code 2: wrong configuration or use")
+    assert after(2) == GiveUp("exit code 2: wrong configuration, use or schema")
 
 
 def test_further_fatal_codes_are_data() -> None:
