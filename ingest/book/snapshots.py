@@ -61,7 +61,7 @@ class SnapshotFetcher:
         return len(self._waiting)
 
     def request(self, symbol: str, attempt: int) -> None:
-        """Put a symbol into the queue; `attempt` counts from 1. A symbol that waits already stays."""
+        """Put a symbol into the queue; `attempt` counts from 0. A symbol that waits already stays."""
         if symbol in self._waiting:
             return
         self._waiting.add(symbol)
@@ -75,9 +75,9 @@ class SnapshotFetcher:
                 group.create_task(self._work())
 
     def _delay_s(self, attempt: int) -> float:
-        if attempt <= 1:
+        if attempt == 0:
             return 0.0
-        ceiling = self._limits.first_s * 2.0 ** min(attempt - 2, 16)
+        ceiling = self._limits.first_s * 2.0 ** min(attempt - 1, 16)
         return self._rng.uniform(0.0, min(self._limits.cap_s, ceiling))
 
     async def _work(self) -> None:
