@@ -37,6 +37,8 @@ _OPEN_DEADLINE_S = 60.0
 _SETTLE_DEADLINE_S = 20.0
 _SETTLE_POLL_S = 1.0
 _SHARDS = 2
+_MENDING_S = 10.0
+_MENDING_DEADLINE_S = 30.0
 
 
 @dataclass
@@ -125,9 +127,9 @@ async def _watch(shown: _Demo, stop: asyncio.Event) -> None:
         with Live(console=shown.console, auto_refresh=False, transient=False) as live:
             while not stop.is_set():
                 elapsed_s = shown.clock.monotonic_s() - opened_s
-                if shown.duration_s and elapsed_s >= shown.duration_s:
-                    return
                 status = await read_status(connection)
+                if shown.duration_s and _may_close(shown, elapsed_s, status):
+                    return
                 _tell(shown, elapsed_s, status)
                 boards = _boards(shown.folder)
                 _measure(shown, boards)
@@ -139,6 +141,17 @@ async def _watch(shown: _Demo, stop: asyncio.Event) -> None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_REFRESH_S):
                         await stop.wait()
+
+
+def _may_close(shown: _Demo, elapsed_s: float, status: Status) -> bool:
+    """Whether the time is up and the service has had its chance to mend what was broken.
+
+    What a stream misses at the very end, no later message can give away: so the market stays open until
+    all streams are live again, the last fault being long enough ago to have been noticed.
+    """
+    least_s = max(shown.duration_s, KILL_AT * shown.duration_s + _MENDING_S)
+    all_live = status.live == status.streams > 0
+    return elapsed_s >= least_s and (all_live or elapsed_s >= least_s + _MENDING_DEADLINE_S)
 
 
 def _tell(shown: _Demo, elapsed_s: float, status: Status) -> None:
