@@ -57,14 +57,14 @@ def load_job(path: Path, database_url: str) -> ShardJob:
             FeedPlan(feed["feed"], tuple(StreamKey(*key) for key in feed["streams"]))
             for feed in tree["feeds"]
         )
+        database = settings.database.model_copy(update={"url": SecretStr(database_url)})
+        return ShardJob(
+            plan=ShardPlan(tree["shard"], feeds),
+            settings=settings.model_copy(update={"database": database}),
+            symbol_ids=tree["symbol_ids"],
+        )
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise ConfigError(f"{path}: not a shard's job: {error}") from error
-    database = settings.database.model_copy(update={"url": SecretStr(database_url)})
-    return ShardJob(
-        plan=ShardPlan(tree["shard"], feeds),
-        settings=settings.model_copy(update={"database": database}),
-        symbol_ids=tree["symbol_ids"],
-    )
 
 
 def database_url_from_environment() -> str:

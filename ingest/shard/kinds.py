@@ -84,7 +84,7 @@ class DepthStream(_ConsecutiveStream):
         self.expect_symbol(event.symbol)
         row = encode.depth_delta(self.symbol_id, event)
         if self.is_new(event.first_update_id, event.final_update_id, event.ts_us):
-            self.store(row, event.ts_us, event.final_update_id, recv_ns)
+            self.store(row, event.ts_us, event.final_update_id, recv_ns, event.first_update_id)
             self._tell_book(event)
 
     def broke(self) -> None:
@@ -164,7 +164,7 @@ class KlineStream(Stream):
         elif verdict is Verdict.FILLED:
             for hole in self.tracker.filled:
                 self.gap_filled(hole.first_id // 1_000, hole.last_id // 1_000, hole.rows)
-        self.store(row, event.ts_us, event.open_time_us, recv_ns)
+        self.store(row, event.ts_us, event.open_time_us // 1_000, recv_ns)
 
 
 Quote = TypeVar("Quote", MiniTicker, Ticker, AvgPrice)

@@ -105,12 +105,15 @@ class Stream:
         if self._break is None and self.last_event_us:
             self._break = "disconnect"
 
-    def store(self, row: bytes, ts_us: int, last_id: int, recv_ns: int) -> None:
-        """Hand an encoded row to the batcher; when that is full, remember what it refused."""
+    def store(self, row: bytes, ts_us: int, last_id: int, recv_ns: int, first_id: int | None = None) -> None:
+        """Hand an encoded row to the batcher; when that is full, remember what it refused.
+
+        `last_id` is in the unit of the kind's gaps; a row of several ids begins at `first_id`.
+        """
         self.news += 1
         self.last_recv_ns = recv_ns
         self._break = None
-        if last_id > self.last_id:  # a late row, out of a hole, does not take the stream back
+        if last_id >= self.last_id:  # a late row, out of a hole, does not take the stream back
             self.last_id = last_id
             self.last_event_us = ts_us
         if self._refused is not None and self._batcher.has_room(len(row)):
@@ -119,7 +122,7 @@ class Stream:
         if self._refused is not None or not self._add(
             self.table, row, self.slot, ts_us, last_id, recv_ns, now_s
         ):
-            self._remember_refused(ts_us, last_id)
+            self._remember_refused(ts_us, last_id if first_id is None else first_id, last_id)
 
     def expect_symbol(self, symbol: str) -> None:
         """Raise MalformedFrame when a message on this stream is about another symbol."""
@@ -157,14 +160,14 @@ class Stream:
         filled = GapFilled(self.key, first_id, last_id, rows, self._instant.wall_us)
         self._batcher.add_gap(self.table, filled, self._instant.now_s)
 
-    def _remember_refused(self, ts_us: int, last_id: int) -> None:
+    def _remember_refused(self, ts_us: int, first_id: int, last_id: int) -> None:
         self.refused_rows += 1
         refused = self._refused
         if refused is None:
-            self._refused = _Refused(1, last_id, last_id, ts_us, ts_us)
+            self._refused = _Refused(1, first_id, last_id, ts_us, ts_us)
             return
         refused.rows += 1
-        refused.first_id = min(refused.first_id, last_id)
+        refused.first_id = min(refused.first_id, first_id)
         refused.last_id = max(refused.last_id, last_id)
         refused.end_us = ts_us
 

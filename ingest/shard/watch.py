@@ -28,6 +28,8 @@ class SilenceWatch:
         self._feed = feed
         self._lane = lane
         self._was_live = False
+        self._spoke_s: float | None = None
+        """When any stream of the feed last said something new."""
 
     def tick(self, now_s: float) -> None:
         """Judge every stream; ask for a new connection when one has been silent for too long."""
@@ -37,9 +39,7 @@ class SilenceWatch:
                 stream.timer.restart(now_s)
         self._was_live = is_live
         silent = [stream for stream in self._lane.streams if self._judge(stream, now_s, is_live=is_live)]
-        if len(silent) == len(self._lane.streams):
-            for stream in silent:
-                stream.diagnosis = Diagnosis.FEED_SILENT
+        self._diagnose(now_s)
         if silent and is_live:
             self._replace(silent, now_s)
 
@@ -47,6 +47,8 @@ class SilenceWatch:
         """Set the stream's state; True when it has newly passed its threshold."""
         overdue = stream.timer.is_overdue(stream.news, now_s)
         spoke = stream.news != stream.news_before
+        if spoke or self._spoke_s is None:
+            self._spoke_s = now_s
         stream.news_before = stream.news
         if spoke:
             stream.state, stream.diagnosis = StreamState.LIVE, Diagnosis.NONE
@@ -55,6 +57,17 @@ class SilenceWatch:
         elif not is_live and stream.state is StreamState.LIVE:
             stream.state = StreamState.RECOVERING
         return overdue
+
+    def _diagnose(self, now_s: float) -> None:
+        """Tell a stream that is silent among others from a feed that brings nothing at all."""
+        stale = [stream for stream in self._lane.streams if stream.state is StreamState.STALE]
+        if not stale or self._spoke_s is None:
+            return
+        # Half a threshold: streams that fell silent together pass their thresholds one after another.
+        limit_s = min(stream.timer.threshold_s for stream in stale) / 2
+        feed_is_silent = now_s - self._spoke_s > limit_s
+        for stream in stale:
+            stream.diagnosis = Diagnosis.FEED_SILENT if feed_is_silent else Diagnosis.STREAM_SILENT
 
     def _replace(self, silent: Sequence[Stream], now_s: float) -> None:
         for stream in silent:

@@ -18,11 +18,11 @@ import structlog
 from ingest.board.layout import BoardSnapshot
 from ingest.board.mapped import board_path, read_board
 from ingest.clock import Clock
-from ingest.errors import BoardError, IngestError
+from ingest.errors import BoardError, IngestError, LocationRefused
 from ingest.shard.job import DATABASE_URL_VARIABLE
 from ingest.shard.plan import ShardPlan
 from ingest.supervisor.freshness import ShardFacts
-from ingest.supervisor.policy import ChildHistory, GiveUp, Restart, RestartPolicy, decide
+from ingest.supervisor.policy import LOCATION_EXIT, ChildHistory, GiveUp, Restart, RestartPolicy, decide
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class ShardKeeper:
         return process.pid if process is not None and process.returncode is None else None
 
     async def run(self) -> None:
-        """Start the shard and keep it running until `stop()`. Raises ShardGaveUp."""
+        """Start the shard and keep it running until `stop()`. Raises ShardGaveUp or LocationRefused."""
         while not self._stopping.is_set():
             process = await self._spawn()
             if self._stopping.is_set():  # asked while it was being spawned
@@ -82,7 +82,7 @@ class ShardKeeper:
             )
             if isinstance(decision, GiveUp):
                 self._gave_up = decision.reason
-                raise ShardGaveUp(f"shard {self.plan.shard}: {decision.reason}")
+                raise self._given_up(code, decision)
             if isinstance(decision, Restart):
                 await self._wait_to_restart(decision)
 
@@ -116,6 +116,10 @@ class ShardKeeper:
             gave_up=self._gave_up,
             board=self._read_board(),
         )
+
+    def _given_up(self, code: int, decision: GiveUp) -> IngestError:
+        message = f"shard {self.plan.shard}: {decision.reason}"
+        return LocationRefused(message) if code == LOCATION_EXIT else ShardGaveUp(message)
 
     def _read_board(self) -> BoardSnapshot | None:
         try:

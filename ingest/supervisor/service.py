@@ -27,10 +27,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from ingest.binance.parse import Instrument
 from ingest.binance.rest import RestClient
 from ingest.clock import Clock
 from ingest.config import Settings, session_limits
-from ingest.errors import ConfigError, RateLimited, RestUnavailable, StoreUnavailable
+from ingest.errors import ConfigError, RateLimited, RestRefused, RestUnavailable, StoreUnavailable
 from ingest.events import StreamKey
 from ingest.shard.address_budget import open_budget
 from ingest.shard.job import job_path, write_job
@@ -159,7 +160,9 @@ class Supervisor:
         budget = open_budget(self._settings, clock=self._clock, rng=self._rng)
         with contextlib.closing(budget):
             async with RestClient(spot.rest_url, budget, clock=self._clock) as rest:
-                listed = await _patiently(lambda: rest.exchange_info(named))
+                listed = await _listed(rest, named)
+                if named is not None:
+                    choose_instruments(spot, listed, ())  # tells which names are wrong
                 stats = await _patiently(lambda: rest.day_stats(named))
         chosen = choose_instruments(spot, listed, stats)
         symbol_ids = await sink.instrument_ids(_MARKET, chosen)
@@ -246,6 +249,17 @@ def _claimed(data_dir: Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(fd)
+
+
+async def _listed(rest: RestClient, named: list[str] | None) -> list[Instrument]:
+    """What the exchange lists of the named symbols, or everything."""
+    try:
+        return await _patiently(lambda: rest.exchange_info(named))
+    except RestRefused:
+        if named is None:
+            raise
+        # One unknown name has them all refused, and the answer does not say which: look it up.
+        return await _patiently(rest.exchange_info)
 
 
 async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
