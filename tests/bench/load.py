@@ -123,7 +123,8 @@ class Exchange:
             while (frame := client_frame(received)) is not None:
                 opcode, payload = frame
                 if opcode == CLOSE:
-                    return await loop.sock_sendall(peer.socket, server_frame(payload, CLOSE))
+                    await loop.sock_sendall(peer.socket, server_frame(payload, CLOSE))
+                    return
                 if opcode == TEXT:
                     await self._subscribe(peer, payload)
 
