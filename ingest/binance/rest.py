@@ -52,6 +52,9 @@ class RestClient:
         trace.on_request_end.append(self._on_request_end)
         self._client = AsyncClient(loop=asyncio.get_running_loop(), session_params={"trace_configs": [trace]})
         self._client.API_URL = f"{self._base_url}/api"
+        # aiohttp asks again by itself when the server hangs up: weight that nobody has counted. There is
+        # no public switch.
+        self._client.session._retry_connection = False
         return self
 
     async def __aexit__(

@@ -36,6 +36,18 @@ _KINDS_BY_SUFFIX: Final = {suffix: kind for kind, suffix in _SUFFIXES.items()}
 KINDS: Final = tuple(_SUFFIXES)
 """Every kind of stream that this program can carry."""
 
+EVENT_TYPE: Final[dict[str, str | None]] = {
+    "trade": "trade",
+    "agg_trade": "aggTrade",
+    "book_ticker": None,
+    "depth": "depthUpdate",
+    "mini_ticker": "24hrMiniTicker",
+    "ticker": "24hrTicker",
+    "avg_price": "avgPrice",
+    **{kind: "kline" for kind in _SUFFIXES if kind.startswith("kline_")},
+}
+"""What a kind's messages say they are (`e`); None for the kind whose messages do not say it."""
+
 IdRule: TypeAlias = Literal["consecutive", "range", "rising", "candle", "none"]
 
 

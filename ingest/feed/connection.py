@@ -79,6 +79,15 @@ class FrameSink(Protocol):
     def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None: ...
 
 
+def open_session() -> aiohttp.ClientSession:
+    """What feeds dial through; the caller closes it."""
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    # A server that hangs up is dialled again at once by aiohttp, behind our back: one attempt of the
+    # exchange's 300 that nobody has counted. There is no public switch.
+    session._retry_connection = False
+    return session
+
+
 class Feed:
     """Call `run()` once. `subscriptions` are ready-made messages by request id."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from ingest.binance.parse import Ack, Refusal, ServerShutdown, split_frame
-from ingest.binance.streams import wire_name
+from ingest.binance.streams import EVENT_TYPE, wire_name
 from ingest.buffer.batcher import Batch
 from ingest.feed.connection import Feed, FeedEnd, FeedSession
 from ingest.shard.stream import Stream
@@ -55,7 +55,9 @@ class FeedLane:
         self.streams = tuple(streams)
         self.last_data_ns = 0
         self._counters = counters
-        self._accept = {wire_name(s.key.symbol, s.key.kind): s.accept for s in self.streams}
+        self._accept = {
+            wire_name(s.key.symbol, s.key.kind): (s.accept, EVENT_TYPE[s.key.kind]) for s in self.streams
+        }
         self._on_malformed = on_malformed
         self._on_session = on_session
         self._feed: Feed | None = None
@@ -72,9 +74,12 @@ class FeedLane:
             item = split_frame(data)
             if type(item) is tuple:
                 name, message = item
-                accept = self._accept.get(name)
-                if accept is None:
+                known = self._accept.get(name)
+                if known is None:
                     raise ValueError(f"a stream that was not asked for: {name}")
+                accept, event_type = known
+                if message.get("e") != event_type and event_type is not None:
+                    raise ValueError(f"an event of an unknown type on {name}: {message.get('e')!r:.40}")
                 self.last_data_ns = recv_ns
                 accept(message, recv_ns)
             else:

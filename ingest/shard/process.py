@@ -26,7 +26,7 @@ from ingest.clock import Clock
 from ingest.config import Settings, session_limits
 from ingest.events import StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
-from ingest.feed.connection import Feed, FeedLimits
+from ingest.feed.connection import Feed, FeedLimits, open_session
 from ingest.feed.staleness import SilenceTimer
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
@@ -248,8 +248,7 @@ async def open_tools(job: ShardJob, *, clock: Clock, rng: random.Random) -> Asyn
         )
         await sink.check_schema()
         rest = await stack.enter_async_context(RestClient(settings.spot.rest_url, budget, clock=clock))
-        connector = aiohttp.TCPConnector(limit=0)
-        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        http = await stack.enter_async_context(open_session())
         board = BoardWriter.create(
             board_path(settings.service.data_dir, job.plan.shard),
             shard=job.plan.shard,

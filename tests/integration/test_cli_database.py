@@ -7,7 +7,7 @@ import pytest
 
 from ingest.binance.answers import Instrument
 from ingest.buffer import encode
-from ingest.buffer.batcher import Batcher, BatchLimits
+from ingest.buffer.batcher import Batch, Batcher, BatchLimits
 from ingest.buffer.tables import DEPTH_DELTAS, DEPTH_SNAPSHOTS, Table
 from ingest.cli import main
 from ingest.events import DepthDelta, DepthSnapshot, StreamKey
@@ -54,7 +54,7 @@ async def _store_book(url: str, deltas: list[DepthDelta]) -> None:
             await sink.write(_batch(table, row))
 
 
-def _batch(table: Table, row: bytes):
+def _batch(table: Table, row: bytes) -> Batch:
     batcher = Batcher(BatchLimits())
     batcher.add(table, row, 0, T0_US, 1, T0_US * 1_000, 0.0)
     batch = batcher.take(table, 0.0, force=True)

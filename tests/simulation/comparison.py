@@ -5,7 +5,7 @@ the same only when every digit of it is.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import asyncpg
@@ -14,6 +14,9 @@ from ingest.book.levels import Book
 from ingest.book.rebuild import RebuiltBook, rebuild
 from ingest.events import DepthDelta, DepthSnapshot, Level
 from tests.simulation.service import Double, Service, wait_until
+
+_COMPARED_LEVELS = 100
+_ASK_EVERY_S = 0.4
 
 
 class _Kind(NamedTuple):
@@ -142,10 +145,11 @@ def stored_book(service: Service, symbol: str) -> RebuiltBook | None:
         last_update_id,
     )
     snapshot = DepthSnapshot(symbol, last_update_id, 0, *_levels(snapshots[0]), snapshots[0]["reason"], 0)
-    ids = ("first_update_id", "final_update_id")
-    return rebuild(
-        snapshot, (DepthDelta(symbol, *(row[i] for i in ids), 0, *_levels(row), 0) for row in deltas)
-    )
+    return rebuild(snapshot, (_delta(symbol, row) for row in deltas))
+
+
+def _delta(symbol: str, row: asyncpg.Record) -> DepthDelta:
+    return DepthDelta(symbol, row["first_update_id"], row["final_update_id"], 0, *_levels(row), 0)
 
 
 def _levels(row: asyncpg.Record) -> tuple[list[Level], list[Level]]:
@@ -153,25 +157,36 @@ def _levels(row: asyncpg.Record) -> tuple[list[Level], list[Level]]:
     return bids, list(zip(row["ask_prices"], row["ask_qtys"], strict=True))
 
 
-def assert_book_equals_the_exchanges(service: Service, double: Double, symbol: str, *, levels: int) -> None:
+def assert_book_equals_the_exchange(service: Service, double: Double, symbol: str) -> None:
     """Let the symbol stand still, and compare the best levels of both books, digit by digit."""
+    # Only then: a book that is being fetched while nothing happens would wait for the next delta.
+    wait_until(f"the stored book of {symbol} has no hole", lambda: _has_no_hole(stored_book(service, symbol)))
     double.set_status(symbol, "BREAK")
     try:
-        wait_until(
-            f"the stored book of {symbol} has reached the exchange's", lambda: _both(service, double, symbol)
+        ours, theirs = wait_until(
+            f"the stored book of {symbol} has reached the exchange's",
+            lambda: _books_at_one_update(service, double, symbol),
+            poll_s=_ASK_EVERY_S,
         )
-        ours, theirs = _both(service, double, symbol) or (None, None)
     finally:
         double.set_status(symbol, "TRADING")
-    assert ours is not None and theirs is not None
-    wanted = Book([tuple(level) for level in theirs["bids"]], [tuple(level) for level in theirs["asks"]])
-    assert ours.top(levels) == wanted.top(levels)
+    bids, asks = theirs.top(_COMPARED_LEVELS)
+    assert len(bids) == len(asks) == _COMPARED_LEVELS
+    assert ours.top(_COMPARED_LEVELS) == (bids, asks)
 
 
-def _both(service: Service, double: Double, symbol: str) -> tuple[Book, dict[str, Any]] | None:
-    """Our book and the exchange's, once they stand at one update id; None before."""
-    theirs = double.ask(f"/api/v3/depth?symbol={symbol}&limit=1000")
+def _has_no_hole(rebuilt: RebuiltBook | None) -> bool:
+    return rebuilt is not None and rebuilt.missing is None
+
+
+def _books_at_one_update(service: Service, double: Double, symbol: str) -> tuple[Book, Book] | None:
+    """Our book and the exchange's, once they stand at one update id; None before.
+
+    Asks for few levels, because the exchange counts this against the address that we share with the service.
+    """
+    answer = double.ask(f"/api/v3/depth?symbol={symbol}&limit={_COMPARED_LEVELS}")
     ours = stored_book(service, symbol)
-    if ours is None or ours.missing is not None or ours.update_id != theirs["lastUpdateId"]:
+    if ours is None or not _has_no_hole(ours) or ours.update_id != answer["lastUpdateId"]:
         return None
-    return ours.book, theirs
+    bids, asks = ([(price, qty) for price, qty in answer[side]] for side in ("bids", "asks"))
+    return ours.book, Book(bids, asks)

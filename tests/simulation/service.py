@@ -42,7 +42,9 @@ class NotInTime(AssertionError):
     """What was waited for did not come; says what it was, and the last answer."""
 
 
-def wait_until(what: str, condition: Callable[[], T], *, deadline_s: float = DEADLINE_S) -> T:
+def wait_until(
+    what: str, condition: Callable[[], T | None], *, deadline_s: float = DEADLINE_S, poll_s: float = _POLL_S
+) -> T:
     """Ask until the answer is true, and return it. Errors of a service that is away are waited out."""
     until_s = time.monotonic() + deadline_s
     last: object = None
@@ -54,7 +56,7 @@ def wait_until(what: str, condition: Callable[[], T], *, deadline_s: float = DEA
         else:
             if answer:
                 return answer
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
     raise NotInTime(f"{what}: not within {deadline_s:g} s; last answer: {last!r}")
 
 
@@ -235,9 +237,17 @@ class Service:
         if self.process is not None:
             _end(self.process)
         for pid in self.pids_ever():
-            if is_running(pid):
+            if is_running(pid) and self._is_ours(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def _is_ours(self, pid: int) -> bool:
+        """A number from the log may long belong to somebody else; our processes name our folder."""
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return not Path("/proc/self").exists()
+        return str(self.data_dir).encode() in command
 
     # ------------------------------------------------------------------ its processes
 
@@ -385,3 +395,15 @@ def a_service(folder: Path, double: Double, **sections: Mapping[str, object]) ->
         raise
     finally:
         service.end()
+
+
+@contextlib.contextmanager
+def database_alone(service: Service) -> Iterator[None]:
+    """The embedded database of a service that has stopped, so that its rows can be looked at."""
+    server = EmbeddedPostgres(service.data_dir / "postgres")
+    with asyncio.Runner() as runner:
+        runner.run(server.start())
+        try:
+            yield
+        finally:
+            runner.run(server.stop())

@@ -1,0 +1,94 @@
+"""The exchange's limits are kept by two shards together, also when everything must come back at once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.service import Double, Service, a_double, a_service, wait_until
+
+SYMBOLS = 300
+KINDS = ["trade", "book_ticker", "depth", "mini_ticker"]
+STREAMS_PER_FEED = 100
+PONG_EVERY_S = 3
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Double]]:
+    """1,200 streams on twelve feeds, all subscribed, all 300 books live."""
+    folder = tmp_path_factory.mktemp("limits")
+    options = (
+        *("--no-recording", "--symbols", str(SYMBOLS), "--rate", "3000"),
+        *("--ping-interval", str(PONG_EVERY_S)),
+    )
+    spot = {
+        "symbols": "*",
+        "kinds": KINDS,
+        "streams_per_feed": STREAMS_PER_FEED,
+        "snapshot_limit": 100,
+        "stored_levels": 100,
+    }
+    with a_double(folder, *options) as double, a_service(folder, double, spot=spot) as service:
+        wait_all_live(service)
+        yield service, double
+
+
+def wait_all_live(service: Service) -> None:
+    """Until all books are live, which takes a delta of each."""
+    wait_until("300 books are live", lambda: service.books() == (SYMBOLS, SYMBOLS), deadline_s=120)
+
+
+def streams_subscribed(double: Double) -> list[str]:
+    return [name for each in double.state()["connections"] for name in each["streams"]]
+
+
+def gaps_since(service: Service, kind: str, cause: str, since: object) -> int:
+    """How many symbols have a new gap of this kind and cause."""
+    sql = "SELECT count(DISTINCT symbol) FROM ops.gaps WHERE kind = $1 AND cause = $2 AND opened_at >= $3"
+    return int(service.value(sql, kind, cause, since))
+
+
+def test_start_keeps_the_limits(running: tuple[Service, Double]) -> None:
+    """Every stream is subscribed once, over two shards, and no limit was broken."""
+    service, double = running
+
+    wait_until("every stream is subscribed", lambda: len(streams_subscribed(double)) == SYMBOLS * len(KINDS))
+    assert len(set(streams_subscribed(double))) == SYMBOLS * len(KINDS)
+    assert len(service.shard_pids()) == 2
+    assert double.violations() == {}
+
+
+def test_mass_reconnect_keeps_the_limits(running: tuple[Service, Double]) -> None:
+    """All connections are reset at once: all come back, subscribe and fetch all books within the limits."""
+    service, double = running
+    before = double.state()["connections_opened"]
+    feeds = len(double.state()["connections"])
+    double.fault("reset")
+
+    wait_until("every feed is back", lambda: double.state()["connections_opened"] >= before + feeds)
+    wait_until("every stream is subscribed", lambda: len(streams_subscribed(double)) == SYMBOLS * len(KINDS))
+    wait_all_live(service)
+    assert double.violations() == {}
+
+
+def test_mass_resync_keeps_the_limits(running: tuple[Service, Double]) -> None:
+    """Every book loses a delta: all 300 are fetched again, without a new connection, within the limits."""
+    service, double = running
+    since = service.value("SELECT now()")
+    connected = double.state()["connections_opened"]
+    before = double.happened("depth")
+    drop = double.fault("drop", kind="depth")
+    wait_until(
+        "every symbol has lost a delta",
+        lambda: all(now > before[symbol] for symbol, now in double.happened("depth").items()),
+        deadline_s=120,
+    )
+    double.lift(drop)
+
+    wait_until(
+        "every book has noticed",
+        lambda: gaps_since(service, "depth", "sequence", since) == SYMBOLS,
+        deadline_s=120,
+    )
+    wait_all_live(service)
+    assert double.state()["connections_opened"] == connected
+    assert double.violations() == {}

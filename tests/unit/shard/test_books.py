@@ -1,0 +1,181 @@
+"""`ingest.shard.books`: what the books' machines ask for is carried out, and which states are stored."""
+
+from dataclasses import dataclass, field
+
+from ingest.book.sync import BookSync
+from ingest.buffer.tables import DEPTH_SNAPSHOTS
+from ingest.events import DepthSnapshot, Level
+from ingest.shard.books import Books
+from ingest.shard.kinds import DepthStream
+from tests.unit.shard import builders as a
+from tests.unit.shard.builders import RECV_NS, Bench, SetClock
+
+EVERY_S = 300.0
+
+
+@dataclass
+class FakeFetcher:
+    """Remembers what was asked for."""
+
+    requests: list[tuple[str, int]] = field(default_factory=list)
+
+    def request(self, symbol: str, attempt: int) -> None:
+        self.requests.append((symbol, attempt))
+
+
+class Shelf:
+    """Books with their streams, a fetcher that the test answers for, and what is stored."""
+
+    def __init__(self, *symbols: str, levels: int = 100) -> None:
+        self.bench = Bench()
+        self.fetcher = FakeFetcher()
+        self.books = Books(
+            self.bench.batcher,
+            clock=SetClock(),
+            instant=self.bench.instant,
+            store_every_s=EVERY_S,
+            stored_levels=levels,
+        )
+        self.books.attach(self.fetcher)  # type: ignore[arg-type]
+        self.streams: dict[str, DepthStream] = {}
+        for symbol in symbols or (a.SYMBOL,):
+            stream = self.bench.stream("depth", symbol=symbol, book=BookSync(symbol), act=self.books.act)
+            assert isinstance(stream, DepthStream)
+            self.books.add(stream)
+            self.streams[symbol] = stream
+
+    def delta(self, first: int, final: int, *, symbol: str = a.SYMBOL) -> None:
+        self.streams[symbol].accept({**a.depth(first, final), "s": symbol}, RECV_NS)
+
+    def snapshot(self, last: int, *, symbol: str = a.SYMBOL, bids: list[Level] | None = None) -> None:
+        bids = bids or [("99.00000000", "1.00000000")]
+        asks = [("101.00000000", "1.00000000")]
+        self.books.on_snapshot(DepthSnapshot(symbol, last, 0, bids, asks, "resync", RECV_NS))
+
+    def stored(self) -> int:
+        return self.bench.rows(DEPTH_SNAPSHOTS)
+
+
+def test_first_delta_asks_for_a_snapshot() -> None:
+    """The machine's request reaches the fetcher, and only one for a symbol."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.delta(11, 12)
+
+    assert [symbol for symbol, _ in shelf.fetcher.requests] == [a.SYMBOL]
+    assert (shelf.books.live, shelf.books.wanted) == (0, 1)
+
+
+def test_book_is_stored_when_it_becomes_live() -> None:
+    """Its levels, at the last update that is in it."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.snapshot(5)
+
+    assert shelf.books.live == 1
+    batch = shelf.bench.taken(DEPTH_SNAPSHOTS)
+    assert batch is not None
+    (row,) = batch.rows
+    assert b"\t10\t" in row
+    assert b"\tsync" in row
+    assert b"{100.00000000,99.00000000}" in row
+
+
+def test_stored_book_says_nothing_about_the_freshness_of_deltas() -> None:
+    """Its commit is not marked for the stream's slot."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.snapshot(5)
+    batch = shelf.bench.taken(DEPTH_SNAPSHOTS)
+
+    assert batch is not None
+    assert shelf.streams[a.SYMBOL].slot not in batch.marks
+
+
+def test_stored_book_is_cut_to_the_configured_levels() -> None:
+    """The best ones stay."""
+    shelf = Shelf(levels=1)
+    shelf.delta(1, 10)
+    shelf.snapshot(5)
+    batch = shelf.bench.taken(DEPTH_SNAPSHOTS)
+
+    assert batch is not None
+    assert b"{100.00000000}" in batch.rows[0]
+
+
+def test_gap_resyncs_that_symbol_alone() -> None:
+    """The others stay live, and the book that comes back is stored again, as resynced."""
+    shelf = Shelf("BTCUSDT", "ETHUSDT")
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        shelf.delta(1, 10, symbol=symbol)
+        shelf.snapshot(10, symbol=symbol)
+    assert shelf.stored() == 2
+    shelf.delta(12, 15)
+
+    assert shelf.books.live == 1
+    assert [symbol for symbol, _ in shelf.fetcher.requests] == ["BTCUSDT", "ETHUSDT", "BTCUSDT"]
+    shelf.snapshot(15)
+    batch = shelf.bench.taken(DEPTH_SNAPSHOTS)
+    assert batch is not None
+    assert [b"\tresync" in row for row in batch.rows] == [True]
+
+
+def test_failed_fetch_is_asked_for_again_with_a_higher_attempt() -> None:
+    """The number decides how long the fetcher waits."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.books.on_failed(a.SYMBOL)
+    shelf.books.on_failed(a.SYMBOL)
+    attempts = [attempt for _, attempt in shelf.fetcher.requests]
+
+    assert attempts == sorted(set(attempts))
+    assert len(attempts) == 3
+
+
+def test_live_book_is_stored_every_so_often() -> None:
+    """Once in the period, and only while it is live."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.snapshot(10)
+    shelf.stored()
+    shelf.bench.instant.now_s += EVERY_S
+    shelf.books.tick()
+    shelf.books.tick()
+    assert shelf.stored() == 1
+
+    shelf.delta(20, 30)
+    shelf.bench.instant.now_s += EVERY_S
+    shelf.books.tick()
+    assert shelf.stored() == 0
+
+
+def test_periodic_books_are_spread_over_the_period() -> None:
+    """A shard does not store all of its books in one second."""
+    symbols = [f"S{number}USDT" for number in range(50)]
+    shelf = Shelf(*symbols)
+    due = {kept.store_at_s for kept in shelf.books._order}
+
+    assert len(due) == len(symbols)
+    assert max(due) - min(due) > EVERY_S / 2
+
+
+def test_crossed_book_is_given_up_and_fetched_again() -> None:
+    """The watch finds it, as no delta can."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.snapshot(10)
+    shelf.streams[a.SYMBOL].accept({**a.depth(11, 12), "b": [["102.00000000", "1.00000000"]]}, RECV_NS)
+    assert shelf.books.live == 1
+    shelf.books.tick()
+
+    assert shelf.books.live == 0
+    assert len(shelf.fetcher.requests) == 2
+
+
+def test_every_book_is_looked_at_in_turn() -> None:
+    """A few at each tick, until all were."""
+    symbols = [f"S{number}USDT" for number in range(20)]
+    shelf = Shelf(*symbols)
+    seen = {kept.stream.symbol for _ in range(3) for kept in shelf.books._few()}
+
+    assert seen == set(symbols)

@@ -1,0 +1,75 @@
+"""`ingest.shard.job`: what the supervisor writes is what the shard reads, without the secret."""
+
+from pathlib import Path
+
+import pytest
+
+from ingest.config import load_settings
+from ingest.errors import ConfigError
+from ingest.events import StreamKey
+from ingest.shard.job import job_path, load_job, write_job
+from ingest.shard.plan import FeedPlan, ShardPlan
+
+SECRET_URL = "postgresql://ingest:s3cret@db.example/ingest"
+PLAN = ShardPlan(
+    1,
+    (
+        FeedPlan(2, (StreamKey("spot", "BTCUSDT", "trade"), StreamKey("spot", "BTCUSDT", "depth"))),
+        FeedPlan(3, (StreamKey("spot", "币安人生USDT", "trade"),)),
+    ),
+)
+IDS = {"BTCUSDT": 7, "币安人生USDT": 8, "ETHUSDT": 9}
+
+
+def written(tmp_path: Path) -> Path:
+    settings = load_settings(
+        environment={
+            "INGEST_DATABASE_URL": SECRET_URL,
+            "INGEST_SERVICE_DATA_DIR": str(tmp_path),
+            "INGEST_SPOT_STALE_AFTER_S": "{ trade = 4.5 }",
+        }
+    )
+    path = job_path(tmp_path, 1)
+    write_job(path, PLAN, settings, IDS)
+    return path
+
+
+def test_shard_reads_what_the_supervisor_wrote(tmp_path: Path) -> None:
+    """Plan, settings and the ids of its own symbols."""
+    job = load_job(written(tmp_path), SECRET_URL)
+
+    assert job.plan == PLAN
+    assert job.symbol_ids == {"BTCUSDT": 7, "币安人生USDT": 8}
+    assert job.settings.spot.stale_after_s.of("trade") == 4.5
+    assert job.settings.service.data_dir == tmp_path
+    assert job.settings.database.url.get_secret_value() == SECRET_URL
+
+
+def test_secret_is_not_in_the_file(tmp_path: Path) -> None:
+    """The database's URL travels in the environment alone."""
+    assert "s3cret" not in written(tmp_path).read_text(encoding="utf-8")
+
+
+def test_job_appears_whole(tmp_path: Path) -> None:
+    """No draft is left beside it."""
+    assert [path.name for path in written(tmp_path).parent.iterdir()] == ["shard-1.json"]
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"settings": {"service": {"shards": 0}}}'])
+def test_file_that_is_no_job_is_refused(tmp_path: Path, text: str | None) -> None:
+    """With the path, so that somebody can look."""
+    path = tmp_path / "shard-0.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"shard-0\.json: not a shard's job"):
+        load_job(path, SECRET_URL)
+
+
+def test_job_with_half_a_plan_is_refused(tmp_path: Path) -> None:
+    """Every part of it is missed, whichever it is."""
+    path = written(tmp_path)
+    whole = path.read_text(encoding="utf-8")
+    for key in ("shard", "feeds", "symbol_ids", "settings"):
+        path.write_text(whole.replace(f'"{key}":', f'"no_{key}":'), encoding="utf-8")
+        with pytest.raises(ConfigError, match="not a shard's job"):
+            load_job(path, SECRET_URL)

@@ -1,0 +1,142 @@
+"""`ingest.shard.pipeline`: frames to their streams, control messages to their feed, commits back."""
+
+import orjson
+import pytest
+
+from ingest.buffer.tables import TRADES
+from ingest.events import StreamKey
+from ingest.feed.connection import FeedEnd, FeedSession
+from ingest.shard.pipeline import Commits, SessionCounters
+from ingest.store.sink import Written
+from tests.unit.shard import builders as a
+from tests.unit.shard.builders import A_SESSION, AN_END, RECV_NS, Bench, FakeFeed, a_lane
+
+
+def combined(name: str, data: object) -> bytes:
+    return orjson.dumps({"stream": name, "data": data})
+
+
+def test_frame_reaches_the_stream_that_it_names() -> None:
+    """And no other; the lane remembers when data last came."""
+    bench = Bench()
+    btc, eth = bench.stream("trade"), bench.stream("trade", symbol="ETHUSDT")
+    lane = a_lane([btc, eth])
+    lane.on_frame(combined("ethusdt@trade", a.trade(5, symbol="ETHUSDT")), RECV_NS)
+
+    assert (btc.messages, eth.messages) == (0, 1)
+    assert lane.last_data_ns == RECV_NS
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"stream":"btcusdt@trade","da',
+        b'{"stream":"btcusdt@trade","data":{"s":"BTC\xff\xfe"}}',
+        combined("btcusdt@trade", {**a.trade(1), "p": [1]}),
+        combined("neverheard@ofThis", {"e": "neverHeardOf"}),
+        combined("btcusdt@trade", a.trade(1, symbol="ETHUSDT")),
+        combined("btcusdt@trade", {**a.trade(1), "e": "neverHeardOf"}),
+        b"[7]",
+        b"",
+    ],
+    ids=[
+        "truncated",
+        "non-utf8",
+        "wrong-type",
+        "unknown-stream",
+        "wrong-symbol",
+        "unknown-event",
+        "no-object",
+        "empty",
+    ],
+)
+def test_frame_that_cannot_be_used_is_kept_and_counted(frame: bytes) -> None:
+    """It stops nothing: the frame behind it is taken."""
+    bench, kept = Bench(), list[tuple[int, str, bytes]]()
+    stream = bench.stream("trade")
+    lane = a_lane([stream], on_malformed=lambda *fields: kept.append(fields))
+    lane.on_frame(frame, RECV_NS)
+    lane.on_frame(combined("btcusdt@trade", a.trade(1)), RECV_NS)
+
+    ((feed, error, payload),) = kept
+    assert (feed, payload) == (3, frame)
+    assert error
+    assert bench.rows(TRADES) == 1
+
+
+def test_answers_go_to_the_feed() -> None:
+    """Acknowledgements by their number, refusals by their words."""
+    feed = FakeFeed()
+    lane = a_lane([Bench().stream("trade")], feed)
+    lane.on_frame(b'{"result":null,"id":4}', RECV_NS)
+    lane.on_frame(b'{"result":null,"id":"foreign"}', RECV_NS)
+    lane.on_frame(b'{"error":{"code":2,"msg":"Invalid request"},"id":5}', RECV_NS)
+
+    assert feed.acknowledged_ids == [4]
+    assert feed.refusals == ["Invalid request"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b'{"e":"serverShutdown","E":1}', b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'],
+)
+def test_announced_shutdown_replaces_the_feed(frame: bytes) -> None:
+    """In either form of the notice."""
+    feed = FakeFeed()
+    a_lane([Bench().stream("trade")], feed).on_frame(frame, RECV_NS)
+
+    assert feed.replaced == ["server_shutdown"]
+
+
+def test_answers_are_no_data() -> None:
+    """Neither acknowledgement nor notice makes a feed look alive."""
+    lane = a_lane([Bench().stream("trade")])
+    lane.on_frame(b'{"result":null,"id":4}', RECV_NS)
+
+    assert lane.last_data_ns == 0
+
+
+def test_end_of_a_connection_reaches_every_stream_and_the_records() -> None:
+    """Opening and end are recorded with the number of streams."""
+    told = list[tuple[FeedSession, int, FeedEnd | None]]()
+    bench = Bench()
+    streams = [bench.stream("trade"), bench.stream("book_ticker")]
+    lane = a_lane(streams, on_session=lambda *fields: told.append(fields))
+    lane.on_connected(A_SESSION)
+    lane.on_disconnected(A_SESSION, AN_END)
+
+    assert told == [(A_SESSION, 2, None), (A_SESSION, 2, AN_END)]
+    assert [stream.reconnects for stream in streams] == [1, 1]
+
+
+def test_commit_makes_events_visible() -> None:
+    """A stream's committed time is that of the newest row in the batch, and never goes back."""
+    bench, counters = Bench(), SessionCounters()
+    stream = bench.stream("trade")
+    commits = Commits({stream.slot: stream}, counters)
+    for trade_id in (1, 5, 3):
+        stream.accept(a.trade(trade_id), RECV_NS)
+        batch = bench.taken(TRADES)
+        assert batch is not None
+        commits.on_commit(batch, Written(1, 2, staged=False), RECV_NS + 7_000_000)
+
+    assert stream.committed_event_us == a.T0_US + 5_000
+    assert stream.committed_wall_ns == RECV_NS + 7_000_000
+    assert (counters.batches_committed, counters.rows_committed, counters.conflicts) == (3, 3, 6)
+    assert counters.latency_us(0.5) == 7_000
+
+
+def test_latency_of_nothing_is_zero() -> None:
+    """Before the first commit there is none to tell of."""
+    assert SessionCounters().latency_us(0.99) == 0
+
+
+def test_streams_of_non_ascii_symbols_are_found() -> None:
+    """The exchange has symbols beyond ASCII, and writes them in its frames as they are."""
+    bench = Bench()
+    stream = bench.stream("trade", symbol="币安人生USDT")
+    lane = a_lane([stream])
+    lane.on_frame(combined("币安人生usdt@trade", a.trade(1, symbol="币安人生USDT")), RECV_NS)
+
+    assert stream.key == StreamKey("spot", "币安人生USDT", "trade")
+    assert stream.messages == 1
