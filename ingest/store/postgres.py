@@ -31,6 +31,8 @@ from ingest.store.sink import Written
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
     from ingest.store.sessions import Connection, Pool
 
 STICKY_BATCHES: Final = 20
@@ -99,7 +101,16 @@ class PostgresSink:
             _drop(connection)
             raise
         finally:
+            await self._give_back(connection)
+
+    async def _give_back(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+        try:
             await self._pool.release(connection, timeout=self._limits.acquire_s)
+        except asyncpg.InternalClientError:
+            # A connection that was lost, or that we have terminated, may give itself back first: the
+            # place in the pool is free then, which is all that was wanted.
+            if not connection.is_closed():
+                raise
 
     # ------------------------------------------------------------------ batches
 

@@ -75,8 +75,9 @@ def test_mass_resync_keeps_the_limits(running: tuple[Service, Double]) -> None:
     service, double = running
     since = service.value("SELECT now()")
     connected = double.state()["connections_opened"]
-    before = double.happened("depth")
     drop = double.fault("drop", kind="depth")
+    wait_until("the fault has begun", lambda: double.touched(drop))
+    before = double.happened("depth")
     wait_until(
         "every symbol has lost a delta",
         lambda: all(now > before[symbol] for symbol, now in double.happened("depth").items()),
