@@ -26,7 +26,7 @@ from ingest.board.mapped import board_path, read_board
 from ingest.cli.audit import Account, audit
 from ingest.cli.demo_faults import FAULTS, KILL_AT, KILL_TOLD, script
 from ingest.cli.demo_processes import KINDS, data_dir, exchange_double, service
-from ingest.cli.tables import Status, console, kinds_table, read_status, shards_table
+from ingest.cli.tables import Status, console, kinds_table, read_status, seconds, shards_table
 from ingest.clock import Clock, SystemClock
 from ingest.errors import BoardError
 from ingest.store.sessions import connected
@@ -72,6 +72,9 @@ def demo(duration: float, symbols: int, rate: float, keep: Path | None) -> int:
         if keep is None:
             keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-demo-")))
         keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            # What an earlier demo stored would be compared with what this one publishes.
+            raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
         return asyncio.run(_run(keep.absolute(), duration, symbols, rate))
 
 
@@ -218,8 +221,8 @@ def _headline(shown: _Demo, elapsed_s: float, status: Status, boards: Sequence[B
 
 
 def _plain_line(shown: _Demo, elapsed_s: float, status: Status, boards: Sequence[BoardSnapshot]) -> str:
-    oldest_s = max((row["age_s"] or 0.0 for row in status.kinds), default=0.0)
-    line = f"{_headline(shown, elapsed_s, status, boards)}   oldest row {oldest_s:.1f} s"
+    ages_s = [row["age_s"] for row in status.kinds if row["age_s"] is not None]
+    line = f"{_headline(shown, elapsed_s, status, boards)}   oldest row {seconds(max(ages_s, default=None))}"
     return f"{line}   gaps {sum(status.gaps.values())}"
 
 

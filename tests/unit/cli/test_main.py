@@ -60,3 +60,13 @@ def test_unreachable_database_is_an_error_without_its_password(
     output = capsys.readouterr()
     assert "error:" in output.err
     assert "hunter2" not in output.err + output.out
+
+
+def test_demo_refuses_a_folder_with_something_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an earlier demo left would spoil the account."""
+    (tmp_path / "service.log").touch()
+
+    assert _run("demo", "--keep", str(tmp_path)) == 2
+    assert "not empty" in capsys.readouterr().err
