@@ -24,7 +24,6 @@ keys = [StreamKey("spot", f"S{i}USDT", "trade") for i in range(50)]
 writer = BoardWriter.create(Path(sys.argv[1]), shard=0, pid=1, keys=keys, feeds=1, started_wall_ns=1)
 writer.write_header(HeaderValues(ShardState.RUNNING))
 LOW, HIGH = 0x0101010101010101, 0x7E7E7E7E7E7E7E7E
-print("ready", flush=True)
 n = 0
 while True:
     n += 1
@@ -32,6 +31,8 @@ while True:
     writer.beat(word, word, n)
     for i in range(50):
         writer.write_stream(i, StreamValues(last_event_us=word, last_recv_ns=word, messages=n))
+    if n == 1:
+        print("ready", flush=True)
 """
 WHOLE_WORDS = {0, 0x0101010101010101, 0x7E7E7E7E7E7E7E7E}
 DEADLINE_S = 30
