@@ -157,6 +157,7 @@ Event: TypeAlias = Trade | AggTrade | BookTicker | DepthDelta | Kline | MiniTick
 GapCause: TypeAlias = Literal[
     "disconnect",  # the feed was away and the ids after it do not continue
     "sequence",  # ids jumped on a connection that stayed up
+    "resubscribe",  # the stream was mute, and what came after it was asked for again does not continue
     "restart",  # the shard was away: the ids after it do not continue the committed ones
     "buffer_full",  # the database did not take rows for longer than the buffer reaches
 ]

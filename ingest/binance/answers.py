@@ -34,6 +34,16 @@ class DayStats(NamedTuple):
     quote_volume: str
 
 
+class BestPrices(NamedTuple):
+    """Best bid and ask of a symbol by REST; carries neither id nor time."""
+
+    symbol: str
+    bid_price: str
+    bid_qty: str
+    ask_price: str
+    ask_qty: str
+
+
 def rest_depth(body: object, symbol: str, recv_ns: int, *, reason: str = "resync") -> DepthSnapshot:
     """Read `depth`. The answer carries neither symbol nor time: its time is that of its arrival."""
     data = _object(body, "depth")
@@ -48,6 +58,11 @@ def rest_depth(body: object, symbol: str, recv_ns: int, *, reason: str = "resync
     )
 
 
+def rest_time(body: object) -> int:
+    """Read `time`: the exchange's clock in milliseconds."""
+    return integer(_object(body, "time"), "serverTime", "time")
+
+
 def rest_exchange_info(body: object) -> list[Instrument]:
     """Read the symbols of `exchangeInfo`, in its order, whatever their status."""
     data = _object(body, "exchangeInfo")
@@ -58,6 +73,18 @@ def rest_ticker_24h(body: object) -> list[DayStats]:
     """Read `ticker/24hr`, for one symbol (an object) or for several (a list)."""
     rows = body if isinstance(body, list) else [body]
     return [_day_stats(row) for row in _objects(rows, "ticker/24hr", "rows")]
+
+
+def rest_book_tickers(body: object) -> list[BestPrices]:
+    """Read `ticker/bookTicker`, for one symbol (an object) or for several (a list)."""
+    rows = body if isinstance(body, list) else [body]
+    return [_best_prices(row) for row in _objects(rows, "ticker/bookTicker", "rows")]
+
+
+def _best_prices(row: JsonObject) -> BestPrices:
+    fields = ("bidPrice", "bidQty", "askPrice", "askQty")
+    name = text(row, "symbol", "ticker/bookTicker")
+    return BestPrices(name, *(decimal(row, field, "ticker/bookTicker") for field in fields))
 
 
 def _instrument(row: JsonObject) -> Instrument:

@@ -17,7 +17,16 @@ Source: web-socket-streams.md of binance-spot-api-docs, 2026-07.
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ingest.binance.answers import DayStats, Instrument, rest_depth, rest_exchange_info, rest_ticker_24h
+from ingest.binance.answers import (
+    BestPrices,
+    DayStats,
+    Instrument,
+    rest_book_tickers,
+    rest_depth,
+    rest_exchange_info,
+    rest_ticker_24h,
+    rest_time,
+)
 from ingest.binance.fields import (
     FIRST_MICROSECONDS,
     LATEST,
@@ -48,6 +57,7 @@ from ingest.events import AggTrade, AvgPrice, BookTicker, DepthDelta, Event, Kli
 __all__ = [
     "PARSERS",
     "Ack",
+    "BestPrices",
     "Control",
     "DayStats",
     "Instrument",
@@ -64,9 +74,11 @@ __all__ = [
     "kline",
     "mini_ticker",
     "parser_for",
+    "rest_book_tickers",
     "rest_depth",
     "rest_exchange_info",
     "rest_ticker_24h",
+    "rest_time",
     "split_frame",
     "ticker",
     "trade",

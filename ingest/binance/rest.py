@@ -70,16 +70,23 @@ class RestClient:
         """Ask whether REST answers at all (weight 1)."""
         await self._get("ping", {}, limits.WEIGHTS["ping"], lambda body: body)
 
-    async def exchange_info(self, symbols: Sequence[str] | None = None) -> list[parse.Instrument]:
+    async def server_time_ms(self) -> int:
+        """The exchange's clock, milliseconds since the epoch (weight 1)."""
+        return await self._get("time", {}, limits.WEIGHTS["time"], parse.rest_time)
+
+    async def exchange_info(
+        self, symbols: Sequence[str] | None = None, *, only_trading: bool = True
+    ) -> list[parse.Instrument]:
         """All instruments in status TRADING, or the named ones whatever their status (weight 20).
 
-        Raises RestRefused when a named symbol does not exist.
+        Without `only_trading` all instruments, whatever their status. Raises RestRefused when a named
+        symbol does not exist.
         """
         query = {"showPermissionSets": "false"}
-        if symbols is None:
-            query["symbolStatus"] = "TRADING"
-        else:
+        if symbols is not None:
             query["symbols"] = _json_list(symbols)
+        elif only_trading:
+            query["symbolStatus"] = "TRADING"
         return await self._get(
             "exchangeInfo", query, limits.WEIGHTS["exchangeInfo"], parse.rest_exchange_info
         )
@@ -91,6 +98,12 @@ class RestClient:
             query["symbols"] = _json_list(symbols)
         weight = limits.day_ticker_weight(len(symbols) if symbols is not None else limits.ALL_SYMBOLS)
         return await self._get("ticker/24hr", query, weight, parse.rest_ticker_24h)
+
+    async def book_tickers(self, symbols: Sequence[str] | None = None) -> list[parse.BestPrices]:
+        """The best prices of the named symbols, or of all (weight 2 or 4)."""
+        query = {} if symbols is None else {"symbols": _json_list(symbols)}
+        weight = limits.book_ticker_weight(len(symbols) if symbols is not None else limits.ALL_SYMBOLS)
+        return await self._get("ticker/bookTicker", query, weight, parse.rest_book_tickers)
 
     async def depth(self, symbol: str, limit: int) -> DepthSnapshot:
         """The book of one symbol, `limit` levels a side (weight 5 to 250)."""

@@ -155,6 +155,17 @@ def list_message(request_id: int) -> str:
     return orjson.dumps({"method": "LIST_SUBSCRIPTIONS", "id": request_id}).decode()
 
 
+def request_messages(
+    method: Literal["SUBSCRIBE", "UNSUBSCRIBE"], names: Iterable[str], first_id: int
+) -> dict[int, str]:
+    """Return the messages that ask for streams or give them up, by their request ids from `first_id` on."""
+    batches = subscribe_batches(names)
+    return {
+        request_id: _request(method, batch, request_id).decode()
+        for request_id, batch in enumerate(batches, start=first_id)
+    }
+
+
 def subscribe_batches(
     names: Iterable[str], *, max_streams: int = 100, max_bytes: int = 4000
 ) -> list[list[str]]:

@@ -17,6 +17,9 @@ Invariants:
 * Two words of one slot may be of two moments: there is no lock. Each word is true by itself, and no
   reader may draw a conclusion that needs two words to be of the same instant.
 * 0 in a field of time means never; -1 in a field of ids or numbers means none yet.
+* A slot may be free: a stream's whose key begins with a zero word, a feed's whose number is -1. Readers
+  skip it. The word that says so is the first of the slot, written last when the slot is taken and first
+  when it is given back, so that a reader that copies from front to back never takes half a key for one.
 """
 
 from array import array
@@ -29,15 +32,19 @@ from typing import NamedTuple, cast
 
 from ingest.errors import BoardError
 from ingest.events import Market, StreamKey
+from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 3
+
+FREE_FEED = -1
+"""What the slot of no feed says for a number."""
 
 KEY_BYTES = 96
 KEY_WORDS = KEY_BYTES // WORD_BYTES
 HEADER_WORDS = 64
-FEED_WORDS = 16
+FEED_WORDS = 32
 STREAM_WORDS = 32
 
 
@@ -134,7 +141,11 @@ class HeaderValues(NamedTuple):
 
 
 class FeedValues(NamedTuple):
-    """One websocket. `feed` is its number within the shard's plan; times are wall clock."""
+    """One feed. `feed` is its number, unique over all shards; times are wall clock.
+
+    What is said of a connection is said of the one that carries the streams: a successor that is not
+    ready yet is only counted in `sessions`. Its times are 0 when it has not happened on this connection.
+    """
 
     feed: int = -1
     state: FeedState = FeedState.CONNECTING
@@ -149,10 +160,43 @@ class FeedValues(NamedTuple):
     """Streams that have never produced a message on this connection."""
     close_code: int = 0
     """Of the feed's last end; 0 when it has not ended yet or ended without one."""
+    local_port: int = 0
+    """Of the connection's socket at our end; 0 while there is none."""
+    probe_wall_ns: int = 0
+    """When our newest own ping was sent."""
+    pong_wall_ns: int = 0
+    """When the newest answer to an own ping of ours came."""
+    pong_latency_us: int = 0
+    """From the arrival of the exchange's newest ping to our pong's being sent."""
+    sessions: int = 0
+    """Open connections: 2 while one hands over to its successor."""
+    ends_stream_silent: int = 0
+    """From here on: connections that ended and attempts that failed, one count for each of `EndClass`."""
+    ends_feed_silent: int = 0
+    ends_half_open: int = 0
+    ends_consumer_lag: int = 0
+    ends_link_silent: int = 0
+    ends_closed_by_exchange: int = 0
+    ends_connection_lost: int = 0
+    ends_protocol_error: int = 0
+    ends_subscription: int = 0
+    ends_handshake: int = 0
+    ends_rotation: int = 0
+    ends_server_shutdown: int = 0
+    ends_other: int = 0
+
+    @property
+    def ends(self) -> dict[EndClass, int]:
+        """The counts by class."""
+        return {kind: getattr(self, f"ends_{kind}") for kind in EndClass}
 
 
 class StreamValues(NamedTuple):
-    """One stream. `last_*` is received, `committed_*` can be seen by a query."""
+    """One stream. `last_*` is received, `committed_*` can be seen by a query.
+
+    The shard knows a stream's state only coarsely: STARTING until it has spoken, RECOVERING while its
+    feed is not live, else LIVE. Whether it is silent is judged from outside, by the supervisor.
+    """
 
     state: StreamState = StreamState.STARTING
     diagnosis: Diagnosis = Diagnosis.NONE
@@ -163,12 +207,11 @@ class StreamValues(NamedTuple):
     committed_wall_ns: int = 0
     last_id: int = -1
     messages: int = 0
-    rows_committed: int = 0
     duplicates: int = 0
     gaps_opened: int = 0
     refused_rows: int = 0
     reconnects: int = 0
-    threshold_ms: int = 0
+    """Times that what it brought next need not follow what it brought last."""
 
 
 class StreamSlot(NamedTuple):
@@ -178,7 +221,7 @@ class StreamSlot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BoardSnapshot:
-    """One shard's board as it was read: slots are in the order of the shard's plan."""
+    """One shard's board as it was read, without its free slots; the others in their order."""
 
     identity: Identity
     heartbeat: Heartbeat
@@ -200,6 +243,8 @@ _STREAM_SLOT = Struct(
     f"{KEY_BYTES}s{len(StreamValues._fields)}q"
     f"{(STREAM_WORDS - KEY_WORDS - len(StreamValues._fields)) * WORD_BYTES}x"
 )
+
+_FREE_KEY = bytes(WORD_BYTES)
 
 _SHARD_STATES = {int(member): member for member in ShardState}
 _FEED_STATES = {int(member): member for member in FeedState}
@@ -228,18 +273,34 @@ def pack_words(values: Iterable[int]) -> "array[int]":
 
 
 def initial_words(
-    keys: Sequence[StreamKey], *, shard: int, pid: int, feeds: int, started_wall_ns: int
+    keys: Sequence[StreamKey],
+    *,
+    shard: int,
+    pid: int,
+    feeds: Sequence[int],
+    started_wall_ns: int,
+    spare_streams: int = 0,
+    spare_feeds: int = 0,
 ) -> "array[int]":
-    """The whole board of a shard that has not done anything yet. BoardError when a key has no place."""
-    words = array("q", bytes(board_words(streams=len(keys), feeds=feeds) * WORD_BYTES))
-    _put(words, 0, Identity(MAGIC, LAYOUT_VERSION, shard, pid, len(keys), feeds, started_wall_ns))
-    for feed in range(feeds):
-        _put(words, feed_values_at(feed), FeedValues(feed=feed))
+    """The whole board of a shard that has not done anything yet; the spare slots, at the ends, are free.
+
+    BoardError when a key has no place.
+    """
+    n_streams, n_feeds = len(keys) + spare_streams, len(feeds) + spare_feeds
+    words = array("q", bytes(board_words(streams=n_streams, feeds=n_feeds) * WORD_BYTES))
+    _put(words, 0, Identity(MAGIC, LAYOUT_VERSION, shard, pid, n_streams, n_feeds, started_wall_ns))
+    for index, feed in enumerate([*feeds, *[FREE_FEED] * spare_feeds]):
+        _put(words, feed_values_at(index), FeedValues(feed=feed))
     for index, key in enumerate(keys):
-        at = stream_slot_at(index, feeds=feeds)
-        words[at : at + KEY_WORDS] = array("q", encode_key(key))
+        at = stream_slot_at(index, feeds=n_feeds)
+        words[at : at + KEY_WORDS] = key_words(key)
         _put(words, at + KEY_WORDS, StreamValues())
     return words
+
+
+def key_words(key: StreamKey) -> "array[int]":
+    """A key as the words of its slot; the first of them is never zero. BoardError when it has no place."""
+    return array("q", encode_key(key))
 
 
 def _put(words: "array[int]", at: int, values: Sequence[int]) -> None:
@@ -274,7 +335,7 @@ def decode_board(raw: bytes, *, name: str) -> BoardSnapshot:
             identity=identity,
             heartbeat=Heartbeat._make(words[HEARTBEAT_AT:HEADER_VALUES_AT]),
             header=_header(words),
-            feeds=tuple(_feed(words, feed_values_at(i)) for i in range(identity.n_feeds)),
+            feeds=_feeds(words, identity),
             streams=_streams(raw, identity),
         )
     except (ValueError, KeyError) as error:
@@ -310,9 +371,11 @@ def _header(words: list[int]) -> HeaderValues:
     return HeaderValues(_SHARD_STATES[state], *rest)
 
 
-def _feed(words: list[int], at: int) -> FeedValues:
-    feed, state, *rest = words[at : at + len(FeedValues._fields)]
-    return FeedValues(feed, _FEED_STATES[state], *rest)
+def _feeds(words: list[int], identity: Identity) -> tuple[FeedValues, ...]:
+    slots = (words[at : at + len(FeedValues._fields)] for at in map(feed_values_at, range(identity.n_feeds)))
+    return tuple(
+        FeedValues(feed, _FEED_STATES[state], *rest) for feed, state, *rest in slots if feed != FREE_FEED
+    )
 
 
 def _streams(raw: bytes, identity: Identity) -> tuple[StreamSlot, ...]:
@@ -320,4 +383,5 @@ def _streams(raw: bytes, identity: Identity) -> tuple[StreamSlot, ...]:
     return tuple(
         StreamSlot(decode_key(key), StreamValues(_STREAM_STATES[state], _DIAGNOSES[diagnosis], *rest))
         for key, state, diagnosis, *rest in _STREAM_SLOT.iter_unpack(slots)
+        if key[:WORD_BYTES] != _FREE_KEY
     )

@@ -14,6 +14,7 @@ Invariants:
 
 import mmap
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -45,29 +46,86 @@ def read_board(path: Path) -> BoardSnapshot:
 class BoardWriter:
     """One shard's board, open for writing. Only the shard's own event loop calls it."""
 
-    def __init__(self, path: Path, mapped: mmap.mmap, *, streams: int, feeds: int) -> None:
+    def __init__(self, path: Path, mapped: mmap.mmap, *, streams: "_Slots", feeds: "_Slots") -> None:
         self._path = path
         self._mapped = mapped
         self._words = memoryview(mapped).cast("q")
-        self._n_streams = streams
-        self._n_feeds = feeds
-        self._stream_values_at = layout.stream_slot_at(0, feeds=feeds) + layout.KEY_WORDS
+        self._streams = streams
+        self._feeds = feeds
+        self._streams_at = layout.stream_slot_at(0, feeds=feeds.slots)
 
     @classmethod
     def create(
-        cls, path: Path, *, shard: int, pid: int, keys: Sequence[StreamKey], feeds: int, started_wall_ns: int
+        cls,
+        path: Path,
+        *,
+        shard: int,
+        pid: int,
+        keys: Sequence[StreamKey],
+        feeds: Sequence[int],
+        started_wall_ns: int,
+        spare_streams: int = 0,
+        spare_feeds: int = 0,
     ) -> Self:
-        """Make the file, replacing what a former shard left, with one slot for each key and feed.
+        """Make the file, replacing what a former shard left, with one slot for each key and feed number.
 
-        The slots' numbers are the positions in `keys` and 0..feeds-1. BoardError when a key has no
-        place or the file cannot be made.
+        The slots' numbers are the positions in `keys` and in `feeds`; so many more of each are free, for
+        streams and feeds to come. BoardError when a key has no place or the file cannot be made.
         """
-        image = layout.initial_words(keys, shard=shard, pid=pid, feeds=feeds, started_wall_ns=started_wall_ns)
+        image = layout.initial_words(
+            keys,
+            shard=shard,
+            pid=pid,
+            feeds=feeds,
+            started_wall_ns=started_wall_ns,
+            spare_streams=spare_streams,
+            spare_feeds=spare_feeds,
+        )
         try:
             mapped = _make_file(path, image.tobytes())
         except OSError as error:
             raise BoardError(f"board {path} cannot be written: {error.strerror}") from error
-        return cls(path, mapped, streams=len(keys), feeds=feeds)
+        return cls(
+            path, mapped, streams=_Slots(len(keys), spare_streams), feeds=_Slots(len(feeds), spare_feeds)
+        )
+
+    @property
+    def free_streams(self) -> int:
+        """Slots for streams that are not taken."""
+        return len(self._streams.free)
+
+    @property
+    def free_feeds(self) -> int:
+        return len(self._feeds.free)
+
+    def adopt_stream(self, key: StreamKey) -> int:
+        """Give a new stream a free slot. BoardError when there is none, or when the key has no place."""
+        words = layout.key_words(key)
+        slot = self._streams.take("stream")
+        at = self._streams_at + slot * layout.STREAM_WORDS
+        self._write(at + layout.KEY_WORDS, StreamValues())
+        self._words[at + 1 : at + layout.KEY_WORDS] = words[1:]
+        self._words[at] = words[0]
+        return slot
+
+    def release_stream(self, slot: int) -> None:
+        """Give a slot back; it is free for readers at once. IndexError for one that is not taken."""
+        self._streams.give_back(slot)
+        self._words[self._streams_at + slot * layout.STREAM_WORDS] = 0
+
+    def adopt_feed(self, number: int) -> int:
+        """Give a new feed a free slot. BoardError when there is none."""
+        slot = self._feeds.take("feed")
+        at = layout.feed_values_at(slot)
+        values = FeedValues(feed=number)
+        self._write(at + 1, values[1:])
+        self._words[at] = number
+        return slot
+
+    def release_feed(self, slot: int) -> None:
+        """Give a slot back; it is free for readers at once. IndexError for one that is not taken."""
+        self._feeds.give_back(slot)
+        self._words[layout.feed_values_at(slot)] = layout.FREE_FEED
 
     @property
     def path(self) -> Path:
@@ -84,14 +142,14 @@ class BoardWriter:
         self._write(layout.HEADER_VALUES_AT, values)
 
     def write_feed(self, index: int, values: FeedValues) -> None:
-        """Write feed slot `index` (0..feeds-1). IndexError beyond it."""
-        _check_index(index, self._n_feeds)
+        """Write feed slot `index`. IndexError for one that is not taken."""
+        self._feeds.check(index)
         self._write(layout.feed_values_at(index), values)
 
     def write_stream(self, index: int, values: StreamValues) -> None:
-        """Write stream slot `index`, the position of its key in `create`. IndexError beyond it."""
-        _check_index(index, self._n_streams)
-        self._write(self._stream_values_at + index * layout.STREAM_WORDS, values)
+        """Write stream slot `index`. IndexError for one that is not taken."""
+        self._streams.check(index)
+        self._write(self._streams_at + index * layout.STREAM_WORDS + layout.KEY_WORDS, values)
 
     def close(self) -> None:
         """Let go of the file, which stays. Twice is harmless; writing afterwards raises ValueError."""
@@ -113,11 +171,31 @@ class BoardWriter:
         self._words[at : at + len(values)] = layout.pack_words(values)
 
 
-def _check_index(index: int, slots: int) -> None:
-    # Beyond the last slot a slice would be refused by the memoryview, but -1 or a feed's number that
-    # is one too high would quietly fall into a neighbour.
-    if not 0 <= index < slots:
-        raise IndexError(f"slot {index} of {slots}")
+class _Slots:
+    """Which slots are taken. The one that has been free for longest is given away first."""
+
+    def __init__(self, taken: int, spare: int) -> None:
+        self.slots = taken + spare
+        self.free = deque(range(taken, self.slots))
+        self._taken = set(range(taken))
+
+    def take(self, what: str) -> int:
+        if not self.free:
+            raise BoardError(f"the board has no room for another {what}: {self.slots} are taken")
+        slot = self.free.popleft()
+        self._taken.add(slot)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        self.check(slot)
+        self._taken.remove(slot)
+        self.free.append(slot)
+
+    def check(self, slot: int) -> None:
+        # Beyond the last slot a slice would be refused by the memoryview, but -1 or a feed's number
+        # that is one too high would quietly fall into a neighbour.
+        if slot not in self._taken:
+            raise IndexError(f"slot {slot} of {self.slots} is not taken")
 
 
 def _make_file(path: Path, image: bytes) -> mmap.mmap:

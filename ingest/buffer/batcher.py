@@ -144,7 +144,7 @@ class Batcher:
     ) -> bool:
         """Keep a row; False when the buffer is full, and then the caller owes a gap.
 
-        `slot` is the stream's place on the board, `ts_us` and `last_id` what the row is marked by. Takes
+        `slot` is the stream's number in its shard, `ts_us` and `last_id` what the row is marked by. Takes
         positional arguments because it runs once a message.
         """
         size = len(row)

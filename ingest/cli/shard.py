@@ -1,7 +1,8 @@
 """A shard's process: `python -m ingest.cli.shard JOB`, started by the supervisor and by nobody else.
 
 It stops when it is told to (SIGTERM), and when its supervisor is gone: that is when its standard
-input, a pipe from the supervisor, ends. Ctrl-C is the supervisor's business.
+input, a pipe from the supervisor, ends. What comes through that pipe are orders (`shard.orders`), a line
+each. Ctrl-C is the supervisor's business.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from ingest.config import Settings
 from ingest.errors import ConfigError, IngestError, LocationRefused, SchemaMismatch
 from ingest.ops.logs import LogSettings, configure_logs
 from ingest.shard.job import ShardJob, database_url_from_environment, load_job
-from ingest.shard.process import run_shard
+from ingest.shard.orders import MAX_LINE_BYTES, Order, OrderLines, decode
+from ingest.shard.process import MAX_WAITING_ORDERS, run_shard
 from ingest.supervisor.policy import CONFIGURATION_EXIT, LOCATION_EXIT
 
 log = structlog.get_logger()
@@ -73,15 +75,41 @@ async def _run(job: ShardJob) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_reader(sys.stdin.fileno(), _on_supervisor_gone, loop, stop)
-    return await run_shard(job, stop, clock=SystemClock(), rng=random.SystemRandom())
+    orders: asyncio.Queue[Order] = asyncio.Queue(MAX_WAITING_ORDERS)
+    pipe = SupervisorPipe(sys.stdin.fileno(), orders, stop)
+    loop.add_reader(pipe.fd, pipe.on_readable)
+    return await run_shard(job, stop, orders, clock=SystemClock(), rng=random.SystemRandom())
 
 
-def _on_supervisor_gone(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        loop.remove_reader(sys.stdin.fileno())
-        log.warning("shard.orphaned", why="the supervisor is gone: draining and stopping")
-        stop.set()
+class SupervisorPipe:
+    """The pipe from the supervisor: orders while it lives, its end when it is gone. Nothing here waits."""
+
+    def __init__(self, fd: int, orders: "asyncio.Queue[Order]", stop: asyncio.Event) -> None:
+        self.fd = fd
+        self._orders = orders
+        self._stop = stop
+        self._lines = OrderLines()
+
+    def on_readable(self) -> None:
+        """Take what is there; called by the loop."""
+        data = os.read(self.fd, MAX_LINE_BYTES)
+        too_long = self._lines.too_long
+        for line in self._lines.feed(data):
+            self._take(line)
+        if self._lines.too_long > too_long:
+            log.warning("order.ignored", error=f"not an order: a line of more than {MAX_LINE_BYTES} bytes")
+        if not data:
+            asyncio.get_running_loop().remove_reader(self.fd)
+            log.warning("shard.orphaned", why="the supervisor is gone: draining and stopping")
+            self._stop.set()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            self._orders.put_nowait(decode(line))
+        except ValueError as error:
+            log.warning("order.ignored", error=str(error))
+        except asyncio.QueueFull:
+            log.warning("order.dropped", why=f"{self._orders.maxsize} orders wait already")
 
 
 if __name__ == "__main__":

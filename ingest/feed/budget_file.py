@@ -107,6 +107,10 @@ class SharedBudget:
         """What is in the window now (a reading for metrics, taken without the lock)."""
         return self._windows[name].used(self._clock.monotonic_s())
 
+    def filling(self) -> dict[str, tuple[int, int]]:
+        """Of each window by name: what is in it now, and its limit."""
+        return {name.value: (self.used(name), window.limit.amount) for name, window in self._windows.items()}
+
     def banned_for_s(self) -> float:
         """Seconds until the ban is over, 0 when there is none."""
         left_s = self._words[_BANNED_UNTIL_MS] / 1000 - self._clock.monotonic_s()

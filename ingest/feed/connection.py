@@ -1,82 +1,51 @@
-"""One feed: a websocket that carries many streams, kept up for as long as it is wanted.
+"""One feed: many streams on one websocket after another, kept up for as long as it is wanted.
 
-What it owns: dialling within the shared budget, subscribing at the exchange's pace, answering pings
-with their payload, stamping each frame once where it leaves the socket, and coming back after any
-end. What it never does: parse a frame, judge a stream, or wait for the database. Frames go to a
-`FrameSink`, synchronously; what is said back (an acknowledgement, a stale stream, a server that
-announces its end) comes in through the `Feed`'s methods.
+What it decides: when a connection is dialled (within the shared budget, at once the first time and then
+with backoff), which streams it is asked for, and who carries them. What it never does: parse a frame,
+judge a stream, or wait for the database. Frames go to a `FrameSink`, synchronously; what is said back
+(an acknowledgement, a server that announces its end) comes in through the `Feed`'s methods.
 
-Every session ends with a named reason. A reason that trying again can heal is retried for ever,
-at once the first time and then with backoff; anything else leaves `run` and ends the shard.
+Make before break. A connection that shall be replaced (its life is over, the server announced its end,
+a repair) keeps carrying the streams while its successor is dialled and subscribed; both deliver into the
+same sink, which knows duplicates. Only when the successor is ready is the predecessor closed:
+
+    the successor is ready                 it is the carrier, the predecessor's end is seamless
+    the successor fails                    the carrier stays, and after a backoff the next one tries
+    the carrier ends before that           an ordinary break; a successor that is under way carries on
+
+Every session ends with a named reason. A reason that trying again can heal is retried for ever;
+anything else leaves `run` and ends the shard.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import aiohttp
 import structlog
-from aiohttp import WSMsgType
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from ingest.clock import Clock
 from ingest.errors import BudgetExhausted, FeedClosed, LocationRefused
-from ingest.feed.backoff import Backoff, BackoffLimits
+from ingest.feed.backoff import Backoff
 from ingest.feed.budget_file import Budget, SharedBudget
-from ingest.feed.lifecycle import FeedAction, FeedEvent, FeedLifecycle, FeedPhase, Subscriptions
-from ingest.feed.pacing import Pacer
+from ingest.feed.contract import FeedEnd, FeedLimits, FrameSink, Signs
+from ingest.feed.dialling import SlowDown
+from ingest.feed.endings import EndClass, EndCounts
+from ingest.feed.lifecycle import FeedEvent, FeedPhase
+from ingest.feed.session import Floor, Link, Request, Session
 
 log = structlog.get_logger()
 
-Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[Literal[False]]"
-"""A websocket whose text frames are handed over as bytes."""
+Method: TypeAlias = Literal["SUBSCRIBE", "UNSUBSCRIBE"]
+RequestWriter: TypeAlias = Callable[[Method, Sequence[str], int], Mapping[int, str]]
+"""(method, wire names, first request id) -> the messages that say so, by their request ids."""
 
+_Ending: TypeAlias = FeedClosed | LocationRefused | BudgetExhausted
 
-@dataclass(frozen=True)
-class FeedLimits:
-    """Deadlines of a feed, in seconds. The exchange pings every 20 s and cuts after 24 h."""
-
-    connect_s: float = 10.0
-    acknowledge_s: float = 10.0
-    send_s: float = 5.0
-    close_s: float = 1.0
-    # No frame of any kind, not even one of the pings due every 20 s: the link is dead.
-    silent_link_s: float = 50.0
-    life_s: float = 23.5 * 3600
-    life_jitter_s: float = 1800.0
-    max_frame_bytes: int = 16 * 1024 * 1024
-    backoff: BackoffLimits = field(default_factory=BackoffLimits)
-
-
-@dataclass(frozen=True)
-class FeedSession:
-    """One connection of a feed, from dialling to its end."""
-
-    feed: int
-    url: str
-    connected_wall_ns: int
-
-
-@dataclass(frozen=True)
-class FeedEnd:
-    """How a session ended."""
-
-    reason: str
-    code: int | None
-    age_s: float
-    messages: int
-
-
-class FrameSink(Protocol):
-    """Where a feed delivers. Nothing here may wait: the socket is read by whoever calls it."""
-
-    def on_frame(self, data: bytes, recv_ns: int) -> None: ...
-
-    def on_connected(self, session: FeedSession) -> None: ...
-
-    def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None: ...
+_SLOW_DOWN_FAILURES = 6
+"""As if so many attempts had failed: the top of the ladder, for an address that is told to slow down."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -89,14 +58,15 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Feed:
-    """Call `run()` once. `subscriptions` are ready-made messages by request id."""
+    """Call `run()` once. `names` are the wire names of its streams; `write` words the requests for them."""
 
     def __init__(  # noqa: PLR0913  all that a connection touches is handed in
         self,
         number: int,
         url: str,
-        subscriptions: dict[int, str],
+        names: Sequence[str],
         *,
+        write: RequestWriter,
         sink: FrameSink,
         http: aiohttp.ClientSession,
         budget: SharedBudget,
@@ -106,29 +76,23 @@ class Feed:
     ) -> None:
         self.number = number
         self.url = url
-        self.messages = 0
         self.reconnects = 0
-        self.last_frame_ns = 0
-        self.last_ping_ns = 0
-        self.connected_wall_ns = 0
+        self.ends = EndCounts()
+        """Of connections that ended and of attempts that failed, by class of their reason."""
         self.last_close_code = 0
-        self._messages_to_send = subscriptions
+        self._names = dict.fromkeys(names)
+        self._write = write
         self._sink = sink
-        self._http = http
         self._budget = budget
-        self._clock = clock
-        self._rng = rng
-        self._limits = limits
+        self._link = Link(number, sink, http, clock, rng, limits)
+        self._floor = Floor()
         self._backoff = Backoff(limits.backoff, rng)
-        self._lifecycle = FeedLifecycle()
-        self._end: asyncio.Future[FeedClosed] | None = None
-        self._subscriptions = Subscriptions(limits.acknowledge_s)
-        self._unsent = 0
-        self._pacer = Pacer()
-
-    @property
-    def phase(self) -> FeedPhase:
-        return self._lifecycle.phase
+        self._carrier: Session | None = None
+        self._open: list[Session] = []
+        self._stopped = False
+        self._next_request_id = 1
+        self._messages_of_ended = 0
+        self._last_frame_ns = 0
 
     async def run(self) -> None:
         """Keep the feed up until cancelled. Raises what retrying cannot heal (LocationRefused)."""
@@ -138,94 +102,174 @@ class Feed:
         try:
             async for attempt in retrying:
                 with attempt:
-                    await self._one_session()
+                    raise await self._carry()
         finally:
-            self._lifecycle.on(FeedEvent.STOP)
+            self._stopped = True
+
+    # ------------------------------------------------------------------ what can be seen of it
+
+    @property
+    def phase(self) -> FeedPhase:
+        """Of the session that carries the streams."""
+        if self._stopped:
+            return FeedPhase.STOPPED
+        return self._carrier.phase if self._carrier is not None else FeedPhase.CLOSED
+
+    @property
+    def signs(self) -> Signs:
+        """Of the session that carries the streams, or was the last to."""
+        return self._carrier.signs if self._carrier is not None else Signs()
+
+    @property
+    def sessions(self) -> int:
+        """Open connections: 2 while one hands over to the next."""
+        return len(self._open)
+
+    @property
+    def messages(self) -> int:
+        """Data frames and answers of all sessions so far."""
+        return self._messages_of_ended + sum(session.messages for session in self._open)
+
+    @property
+    def last_frame_ns(self) -> int:
+        """Arrival of the newest frame of any kind, on whatever connection."""
+        return max([self._last_frame_ns, *(session.last_frame_ns for session in self._open)])
+
+    # ------------------------------------------------------------------ what the exchange says
 
     def acknowledged(self, request_id: int) -> None:
-        """The exchange has confirmed one subscription message."""
-        self._subscriptions.answered(request_id)
-        all_answered = not self._unsent and not self._subscriptions.pending
-        if all_answered and self.phase is FeedPhase.SUBSCRIBING:
-            self._on(FeedEvent.CONFIRMED)
+        """The exchange has confirmed one request."""
+        for session in self._open:
+            if session.acknowledged(request_id):
+                return
 
-    def refused(self, message: str) -> None:
+    def refused(self, message: str, request_id: int | None = None) -> None:
         """The exchange has refused a message of ours."""
-        self.replace(f"subscription_refused: {message}")
+        speaker = self._floor.speaker or self._carrier
+        if speaker is not None:
+            speaker.refused(message, request_id)
 
-    def replace(self, reason: str) -> None:
-        """End this connection, if there is one, for `reason`; a new one is dialled."""
-        if self._end is not None and not self._end.done():
-            self._end.set_result(FeedClosed(reason))
+    def shutdown_announced(self) -> None:
+        """The server behind the connection that is speaking will go away."""
+        speaker = self._floor.speaker or self._carrier
+        if speaker is not None:
+            speaker.ask_for_successor("server_shutdown")
+
+    # ------------------------------------------------------------------ what is asked of it
+
+    def replace(self, reason: str) -> bool:
+        """Let a new connection take over, without a break if it can be had; False while there is none."""
+        carrier = self._carrier
+        if carrier is None or not carrier.is_open:
+            return False
+        carrier.ask_for_successor(reason)
+        return True
+
+    def resubscribe(self, names: Sequence[str], on_silenced: Callable[[], None]) -> bool:
+        """Give these streams up and ask for them again, leaving the others alone.
+
+        `on_silenced` is called when the exchange has confirmed the first half: nothing of them comes
+        until the second. False when there is no connection, which asks for all of them anyway, or when
+        too many requests wait.
+        """
+        carrier = self._carrier
+        if carrier is None or carrier.phase is not FeedPhase.LIVE:
+            return False
+        give_up, ask = self._requests("UNSUBSCRIBE", names), self._requests("SUBSCRIBE", names)
+        give_up[-1] = give_up[-1]._replace(answered=on_silenced)
+        return carrier.request([*give_up, *ask])
+
+    def add(self, names: Sequence[str]) -> None:
+        """Carry these streams, too, from now on."""
+        self._names.update(dict.fromkeys(names))
+        self._request_everywhere("SUBSCRIBE", names)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Carry these streams no longer."""
+        for name in names:
+            self._names.pop(name, None)
+        self._request_everywhere("UNSUBSCRIBE", names)
+
+    def probe(self) -> bool:
+        """Send a ping of our own on the connection; False while there is none."""
+        carrier = self._carrier
+        if carrier is None or not carrier.is_open:
+            return False
+        carrier.probe()
+        return True
+
+    # ------------------------------------------------------------------ one session after another
 
     def _wait_s(self, _: RetryCallState) -> float:
         return self._backoff.next_delay_s()
 
-    async def _one_session(self) -> None:
-        await self._budget.acquire(Budget.CONNECTS)
-        self._on(FeedEvent.DIALLING)
+    async def _carry(self) -> _Ending:
+        """Have the streams carried without a break for as long as possible; returns what broke them off."""
+        async with asyncio.TaskGroup() as group:
+            relay = _Relay(self, group)
+            try:
+                return await relay.run()
+            finally:
+                relay.cancel()
+
+    def _new_session(self) -> Session:
+        """A session that has not been dialled."""
+        return Session(self.url, self._link, self._floor)
+
+    def _take_over(self, session: Session) -> None:
+        """From now on this session carries the streams: its end is a break, that of others is not."""
+        self._carrier = session
+
+    async def _attend(self, session: Session) -> _Ending:
+        """One session from dialling to its end; returns how it ended."""
         try:
-            socket = await self._dial()
-        except (FeedClosed, LocationRefused) as error:
-            self._on(FeedEvent.FAILED)
-            log.warning("ws.connect_failed", feed=self.number, url=self.url, reason=str(error))
-            raise
-        await self._serve(socket)
-
-    async def _dial(self) -> Socket:
-        try:
-            async with asyncio.timeout(self._limits.connect_s):
-                return await self._http.ws_connect(
-                    self.url,
-                    autoping=False,
-                    autoclose=False,
-                    max_msg_size=self._limits.max_frame_bytes,
-                    decode_text=False,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=self._limits.close_s),
-                )
-        except aiohttp.WSServerHandshakeError as error:
-            raise self._handshake_refused(error) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise FeedClosed(f"connect_failed: {type(error).__name__}: {error}") from error
-
-    def _handshake_refused(self, error: aiohttp.WSServerHandshakeError) -> FeedClosed | LocationRefused:
-        if error.status == 451:
-            return LocationRefused(f"{self.url} refuses this location (HTTP 451)")
-        if error.status in {429, 418}:
-            # An address that is told to slow down goes to the top of the ladder at once.
-            self._backoff.failures = max(self._backoff.failures, 6)
-        return FeedClosed(f"handshake_refused: HTTP {error.status}")
-
-    async def _serve(self, socket: Socket) -> None:
-        session = FeedSession(self.number, self.url, self._clock.wall_ns())
-        opened_s = self._clock.monotonic_s()
-        before = self.messages
+            await self._budget.acquire(Budget.CONNECTS)
+            await session.dial()
+        except (FeedClosed, LocationRefused, BudgetExhausted) as error:
+            self._not_connected(error)
+            return error
         self._opened(session)
-        closed = FeedClosed("stopped")
+        closed, how = FeedClosed("stopped"), FeedEvent.STOP
         try:
-            closed = await self._until_closed(socket)
+            closed = await session.serve(self._requests("SUBSCRIBE", list(self._names)))
+            how = FeedEvent.FAILED
         finally:
-            await self._hang_up(socket)
-            age_s = self._clock.monotonic_s() - opened_s
-            end = FeedEnd(closed.reason, closed.code, age_s, self.messages - before)
-            self._closed(session, end)
-        raise closed
+            session.over(how)
+            self._closed(session, closed)
+            # Told before hanging up, which may take a while if nobody is at the other end.
+            await session.hang_up()
+        return closed
 
-    def _opened(self, session: FeedSession) -> None:
-        self._subscriptions = Subscriptions(self._limits.acknowledge_s)
-        self._unsent = len(self._messages_to_send)
-        self._end = asyncio.get_running_loop().create_future()
-        self.connected_wall_ns = self.last_frame_ns = session.connected_wall_ns
-        self._on(FeedEvent.OPENED)
-        log.info("ws.connect", feed=self.number, url=self.url, reconnects=self.reconnects)
-        self._sink.on_connected(session)
+    def _not_connected(self, error: _Ending) -> None:
+        if isinstance(error, SlowDown):
+            self._backoff.failures = max(self._backoff.failures, _SLOW_DOWN_FAILURES)
+        # Whatever kept it from coming about, our own budget included.
+        self.ends.add(EndClass.HANDSHAKE)
+        log.warning("ws.connect_failed", feed=self.number, url=self.url, reason=str(error))
 
-    def _closed(self, session: FeedSession, end: FeedEnd) -> None:
-        self._end = None
+    def _opened(self, session: Session) -> None:
+        self._open.append(session)
+        log.info(
+            "ws.connect",
+            feed=self.number,
+            url=self.url,
+            reconnects=self.reconnects,
+            sessions=self.sessions,
+        )
+        self._sink.on_connected(session.facts)
+
+    def _closed(self, session: Session, closed: FeedClosed) -> None:
+        seamless = session is not self._carrier
+        end = FeedEnd(closed.reason, closed.code, session.age_s(), session.messages, seamless)
+        self._last_frame_ns = self.last_frame_ns
+        self._open.remove(session)
+        self._messages_of_ended += session.messages
+        if self._floor.speaker is session:
+            self._floor.speaker = None
         self._backoff.lasted(end.age_s)
         self.reconnects += 1
+        self.ends.add(end.reason)
         self.last_close_code = end.code or 0
-        self._on(FeedEvent.FAILED)
         log.info(
             "ws.disconnect",
             feed=self.number,
@@ -233,96 +277,80 @@ class Feed:
             code=end.code,
             age_s=round(end.age_s, 3),
             messages=end.messages,
+            seamless=seamless,
         )
-        self._sink.on_disconnected(session, end)
+        self._sink.on_disconnected(session.facts, end)
 
-    async def _until_closed(self, socket: Socket) -> FeedClosed:
-        """Read, subscribe and watch until one of them finds that the connection is over."""
-        reasons: list[FeedClosed] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(socket))
-                group.create_task(self._subscribe(socket))
-                group.create_task(self._watch())
-        except* FeedClosed as closed:
-            reasons += [error for error in closed.exceptions if isinstance(error, FeedClosed)]
-        return reasons[0]
+    # ------------------------------------------------------------------ requests
 
-    async def _read(self, socket: Socket) -> None:
-        """The one reader of this socket. It waits for nothing but the socket."""
-        receive = socket.receive
-        wall_ns = self._clock.wall_ns
-        on_frame = self._sink.on_frame
+    def _requests(self, method: Method, names: Sequence[str]) -> list[Request]:
+        messages = self._write(method, names, self._next_request_id)
+        self._next_request_id += len(messages)
+        return [Request(request_id, message) for request_id, message in messages.items()]
+
+    def _request_everywhere(self, method: Method, names: Sequence[str]) -> None:
+        """On every open connection; one that cannot take more requests is replaced, which asks anew."""
+        for session in self._open:
+            if not session.request(self._requests(method, names)):
+                session.ask_for_successor("too_many_requests_wait")
+
+
+class _Relay:
+    """The sessions of a feed from one break to the next, each handing over to its successor."""
+
+    def __init__(self, feed: Feed, group: asyncio.TaskGroup) -> None:
+        self._feed = feed
+        self._group = group
+        self._tasks: dict[Session, asyncio.Task[_Ending]] = {}
+
+    async def run(self) -> _Ending:
+        """Until a carrier ends and no successor is under way; returns how it ended."""
+        carrier = self._start()
         while True:
-            message = await receive()
-            self.last_frame_ns = recv_ns = wall_ns()
-            if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
-                self.messages += 1
-                on_frame(message.data, recv_ns)
-            elif message.type is WSMsgType.PING:
-                await self._pong(socket, message.data, recv_ns)
-            elif message.type is not WSMsgType.PONG:
-                raise _end_of(message.type, message.data, message.extra, socket)
+            self._feed._take_over(carrier)
+            ending = self._tasks[carrier]
+            await _first_of(ending, carrier.wanted)
+            if ending.done():
+                return ending.result()
+            carrier = await self._hand_over(carrier)
 
-    async def _pong(self, socket: Socket, payload: bytes, recv_ns: int) -> None:
-        self.last_ping_ns = recv_ns
-        self._pacer.sent_pong(self._clock.monotonic_s())
-        await self._send(socket.pong(payload))
+    def cancel(self) -> None:
+        """End all sessions that are left."""
+        for task in self._tasks.values():
+            task.cancel()
 
-    async def _subscribe(self, socket: Socket) -> None:
-        for request_id, message in self._messages_to_send.items():
-            await asyncio.sleep(self._pacer.reserve(self._clock.monotonic_s()))
-            # Counted before it is sent: the answer may be read before the send returns.
-            self._subscriptions.sent(request_id, self._clock.monotonic_s())
-            self._unsent -= 1
-            await self._send(socket.send_str(message))
+    def _start(self) -> Session:
+        self._tasks = {session: task for session, task in self._tasks.items() if not task.done()}
+        session = self._feed._new_session()
+        name = f"feed {self._feed.number} session"
+        self._tasks[session] = self._group.create_task(self._feed._attend(session), name=name)
+        return session
 
-    async def _send(self, sending: Awaitable[None]) -> None:
-        try:
-            async with asyncio.timeout(self._limits.send_s):
-                await sending
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise FeedClosed(f"send_failed: {type(error).__name__}: {error}") from error
-
-    async def _watch(self) -> None:
-        """End the session when it is told to, when the link is dead, or when its life is over."""
-        end = self._end
-        assert end is not None
-        now_s = self._clock.monotonic_s()
-        rotate_at_s = now_s + self._limits.life_s - self._rng.uniform(0.0, self._limits.life_jitter_s)
-        newest_frame_ns, newer_at_s = self.last_frame_ns, now_s
+    async def _hand_over(self, carrier: Session) -> Session:
+        """The next carrier: a successor that is ready, or whatever there is when the carrier has ended."""
+        ending, reason = self._tasks[carrier], carrier.wanted.result()
+        log.info("ws.hand_over", feed=self._feed.number, reason=reason, age_s=round(carrier.age_s(), 3))
+        # A feed that is replaced again and again climbs the same ladder as one that breaks.
+        self._feed._backoff.lasted(carrier.age_s())
         while True:
-            done, _ = await asyncio.wait([end], timeout=1.0)
-            if done:
-                raise end.result()
-            now_s = self._clock.monotonic_s()
-            if overdue := self._subscriptions.overdue(now_s):
-                raise FeedClosed(f"subscription_unanswered: request {overdue[0]}")
-            # Whether the stamp moved is looked at, not what it says: the wall clock may be stepped.
-            if self.last_frame_ns != newest_frame_ns:
-                newest_frame_ns, newer_at_s = self.last_frame_ns, now_s
-            elif now_s - newer_at_s > self._limits.silent_link_s:
-                raise FeedClosed(f"link_silent: no frame of any kind for {now_s - newer_at_s:.0f} s")
-            if now_s > rotate_at_s:
-                raise FeedClosed("rotation")
-
-    async def _hang_up(self, socket: Socket) -> None:
-        try:
-            async with asyncio.timeout(2 * self._limits.close_s):
-                await socket.close()
-        except (aiohttp.ClientError, OSError) as error:
-            log.info("ws.close_failed", feed=self.number, error=str(error))
-
-    def _on(self, event: FeedEvent) -> None:
-        if self._lifecycle.on(event) is FeedAction.REPORT_LIVE:
-            log.info("ws.subscribed", feed=self.number)
+            if await _ended(ending, self._feed._backoff.next_delay_s()):
+                return carrier
+            heir = self._start()
+            attempt = self._tasks[heir]
+            await _first_of(ending, attempt, heir.ready)
+            if heir.ready.done() and heir.is_open:
+                self._feed._take_over(heir)
+                carrier.end(reason)
+                return heir
+            if ending.done():
+                return heir
 
 
-def _end_of(kind: WSMsgType, data: object, text: str | None, socket: Socket) -> FeedClosed:
-    """The reason in a message that ends a connection."""
-    if kind is WSMsgType.CLOSE:
-        reason = f"closed_by_exchange: {text}" if text else "closed_by_exchange"
-        return FeedClosed(reason, code=data if isinstance(data, int) else None)
-    if kind is WSMsgType.ERROR:
-        return FeedClosed(f"protocol_error: {data}", code=socket.close_code)
-    return FeedClosed("connection_lost", code=socket.close_code)
+async def _first_of(*events: "asyncio.Future[_Ending] | asyncio.Future[str] | asyncio.Future[None]") -> None:
+    await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _ended(task: asyncio.Task[_Ending], within_s: float) -> bool:
+    """Whether the task ends within the time."""
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    return bool(done)

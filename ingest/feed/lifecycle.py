@@ -1,6 +1,6 @@
 """The life of one feed's connection, as a table; and which subscriptions are still unanswered.
 
-Pure: no sockets, no clock. The shell (`feed.connection`) reports what happened and carries out what
+Pure: no sockets, no clock. The shell (`feed.session`) reports what happened and carries out what
 the table answers.
 
     state         event        next          action
@@ -14,7 +14,7 @@ the table answers.
     any but STOPPED  STOP      STOPPED       CLOSE
 
 A pair that is not in the table raises and changes nothing. "LIVE" says that the exchange has
-acknowledged the subscriptions, not that data come: that is `feed.staleness`' question, stream by
+acknowledged the subscriptions, not that data come: the supervisor judges that, stream by
 stream, because an unknown stream is acknowledged too and stays silent.
 """
 

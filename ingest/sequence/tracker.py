@@ -147,20 +147,39 @@ class ConsecutiveTracker:
 
 
 class RisingTracker:
-    """Ids that rise but skip: book tickers. A jump proves nothing, so there are no gaps."""
+    """Ids that rise but skip: book tickers. A jump proves nothing, so there are no gaps.
 
-    __slots__ = ("last_id",)
+    While two connections bring the same ids (`overlap`), one of them may be ahead: an older id that has
+    not been seen since they both do is LATE, not a duplicate. Ids are remembered for that time only.
+    """
+
+    __slots__ = ("_seen", "_since_id", "last_id")
 
     def __init__(self, last_id: int | None) -> None:
         """Begin after `last_id`, the newest id that is kept already (None: whatever comes is first)."""
         self.last_id = last_id
+        self._seen: set[int] | None = None
+        self._since_id = -1
+
+    def overlap(self, begins: bool) -> None:
+        """Two connections bring the ids from now on, or only one again."""
+        self._seen = set() if begins else None
+        self._since_id = -1 if self.last_id is None else self.last_id
 
     def accept(self, update_id: int) -> Verdict:
-        """Judge an id, and remember it: NEXT when it is above all before it, else DUPLICATE."""
+        """Judge an id, and remember it: NEXT when it is above all before it, else LATE or DUPLICATE."""
         if self.last_id is not None and update_id <= self.last_id:
-            return Verdict.DUPLICATE
+            return self._late(update_id)
         self.last_id = update_id
+        if self._seen is not None:
+            self._seen.add(update_id)
         return Verdict.NEXT
+
+    def _late(self, update_id: int) -> Verdict:
+        if self._seen is None or update_id <= self._since_id or update_id in self._seen:
+            return Verdict.DUPLICATE
+        self._seen.add(update_id)
+        return Verdict.LATE
 
 
 class CandleTracker:

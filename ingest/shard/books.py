@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from ingest.book.snapshots import SnapshotFetcher
-from ingest.book.sync import Action, BookLive, BufferOverflowed, RequestSnapshot
+from ingest.book.sync import Action, BookLive, BookSync, BufferOverflowed, RequestSnapshot, State
 from ingest.buffer import encode
 from ingest.buffer.batcher import Batcher
 from ingest.buffer.tables import DEPTH_SNAPSHOTS
@@ -53,12 +53,27 @@ class Books:
         self._stored_levels = stored_levels
         self._kept: dict[str, _Kept] = {}
         self._order: list[_Kept] = []
+        self._left: dict[str, BookSync] = {}
+        """Books that are kept no longer and whose snapshot is still on its way."""
         self._next_checked = 0
         self._fetcher: SnapshotFetcher | None = None
 
     def attach(self, fetcher: SnapshotFetcher) -> None:
         """Where snapshots are asked for."""
         self._fetcher = fetcher
+
+    def new_book(self, symbol: str) -> BookSync:
+        """A book without anything in it; one that was closed a moment ago goes on with its snapshot."""
+        return self._left.pop(symbol, None) or BookSync(symbol)
+
+    def remove(self, symbol: str) -> None:
+        """Keep the book of this symbol no longer; what is still fetched for it is thrown away."""
+        kept = self._kept.pop(symbol)
+        self._order.remove(kept)
+        book = kept.stream.book
+        book.on_disconnected()
+        if book.state is State.ORPHANED:
+            self._left[symbol] = book
 
     def add(self, stream: DepthStream) -> None:
         """Keep the book of this stream. Stored copies are spread evenly over their period."""
@@ -99,12 +114,12 @@ class Books:
 
     def on_snapshot(self, snapshot: DepthSnapshot) -> None:
         """The exchange's book has come."""
-        for action in self._kept[snapshot.symbol].stream.book.on_snapshot(snapshot):
+        for action in self._book(snapshot.symbol).on_snapshot(snapshot):
             self.act(action)
 
     def on_failed(self, symbol: str) -> None:
         """The exchange's book could not be had this time."""
-        for action in self._kept[symbol].stream.book.on_snapshot_failed():
+        for action in self._book(symbol).on_snapshot_failed():
             self.act(action)
 
     def tick(self) -> None:
@@ -116,6 +131,10 @@ class Books:
         due = [kept for kept in self._order if kept.store_at_s <= now_s][:_STORED_PER_TICK]
         for kept in due:
             self._store(kept, "periodic")
+
+    def _book(self, symbol: str) -> BookSync:
+        kept = self._kept.get(symbol)
+        return kept.stream.book if kept is not None else self._left.pop(symbol)
 
     def _few(self) -> list[_Kept]:
         start = self._next_checked

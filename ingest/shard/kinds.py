@@ -13,7 +13,7 @@ from ingest.binance.frames import JsonObject
 from ingest.binance.streams import ID_RULE, interval_of
 from ingest.book.sync import Action, BookSync
 from ingest.buffer import encode
-from ingest.events import AvgPrice, DepthDelta, MiniTicker, Ticker
+from ingest.events import AvgPrice, DepthDelta, GapCause, Kline, MiniTicker, Ticker
 from ingest.sequence.tracker import CandleTracker, ConsecutiveTracker, RisingTracker, Verdict
 from ingest.shard.stream import Stream, StreamContext
 
@@ -87,8 +87,8 @@ class DepthStream(_ConsecutiveStream):
             self.store(row, event.ts_us, event.final_update_id, recv_ns, event.first_update_id)
             self._tell_book(event)
 
-    def broke(self) -> None:
-        super().broke()
+    def broke(self, cause: GapCause = "disconnect") -> None:
+        super().broke(cause)
         for action in self.book.on_disconnected():
             self._act(action)
 
@@ -109,6 +109,9 @@ class BookTickerStream(Stream):
     def resume(self, last_id: int, ts_us: int) -> None:
         super().resume(last_id, ts_us)
         self.tracker = RisingTracker(last_id)
+
+    def overlap(self, begins: bool) -> None:
+        self.tracker.overlap(begins)
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
         self.messages += 1
@@ -148,6 +151,9 @@ class KlineStream(Stream):
         event = parse.kline(data, recv_ns)
         self.expect_symbol(event.symbol)
         row = encode.kline(self.symbol_id, event)
+        if self._is_overtaken(event):
+            self.duplicates += 1
+            return
         verdict = self.tracker.accept(event.open_time_us, event.is_closed)
         if verdict is Verdict.DUPLICATE:
             self.duplicates += 1
@@ -165,6 +171,11 @@ class KlineStream(Stream):
             for hole in self.tracker.filled:
                 self.gap_filled(hole.first_id // 1_000, hole.last_id // 1_000, hole.rows)
         self.store(row, event.ts_us, event.open_time_us // 1_000, recv_ns)
+
+    def _is_overtaken(self, event: Kline) -> bool:
+        """Whether this version of the open candle came before, or a newer one: from another connection."""
+        is_open = not event.is_closed and event.open_time_us // 1_000 == self.last_id
+        return is_open and event.ts_us <= self.last_event_us
 
 
 Quote = TypeVar("Quote", MiniTicker, Ticker, AvgPrice)

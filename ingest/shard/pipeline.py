@@ -6,15 +6,18 @@ stops anything.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
+from ingest.binance.frames import JsonObject
 from ingest.binance.parse import Ack, Refusal, ServerShutdown, split_frame
 from ingest.binance.streams import EVENT_TYPE, wire_name
 from ingest.buffer.batcher import Batch
-from ingest.feed.connection import Feed, FeedEnd, FeedSession
+from ingest.events import GapCause
+from ingest.feed.connection import Feed
+from ingest.feed.contract import FeedEnd, FeedSession
 from ingest.shard.stream import Stream
 from ingest.store.sink import Written
 
@@ -42,7 +45,10 @@ class SessionCounters:
 
 
 class FeedLane:
-    """The `FrameSink` of one feed: what arrives on it, by the wire names of its streams."""
+    """The `FrameSink` of one feed: what arrives on it, by the wire names of its streams.
+
+    Two connections of the feed may deliver at once while one hands over to the other.
+    """
 
     def __init__(
         self,
@@ -52,19 +58,52 @@ class FeedLane:
         on_malformed: Callable[[int, str, bytes], None],
         on_session: Callable[[FeedSession, int, FeedEnd | None], None],
     ) -> None:
-        self.streams = tuple(streams)
         self.last_data_ns = 0
         self._counters = counters
-        self._accept = {
-            wire_name(s.key.symbol, s.key.kind): (s.accept, EVENT_TYPE[s.key.kind]) for s in self.streams
-        }
+        self._streams: dict[str, Stream] = {}
+        self._accept: dict[str, tuple[Callable[[JsonObject, int], None], str | None]] = {}
         self._on_malformed = on_malformed
         self._on_session = on_session
         self._feed: Feed | None = None
+        self._connections = 0
+        self.add(streams)
+
+    @property
+    def streams(self) -> Collection[Stream]:
+        return self._streams.values()
 
     def attach(self, feed: Feed) -> None:
         """The feed whose frames come here, and which hears what the exchange says to it."""
         self._feed = feed
+
+    def add(self, streams: Iterable[Stream]) -> list[str]:
+        """Take these streams' frames, too; returns their wire names."""
+        named = {_name(stream): stream for stream in streams}
+        self._streams.update(named)
+        self._accept.update(
+            {name: (stream.accept, EVENT_TYPE[stream.key.kind]) for name, stream in named.items()}
+        )
+        for stream in named.values():
+            stream.overlap(self._connections > 1)
+        return list(named)
+
+    def remove(self, streams: Iterable[Stream]) -> list[str]:
+        """Take these streams' frames no longer; returns their wire names. What still comes is dropped."""
+        names = self.names_of(streams)
+        for name in names:
+            del self._streams[name]
+            self._accept[name] = (_ignore, None)
+        return names
+
+    def names_of(self, streams: Iterable[Stream]) -> list[str]:
+        """The wire names of some streams."""
+        return [_name(stream) for stream in streams]
+
+    def broke(self, streams: Iterable[Stream], cause: GapCause) -> None:
+        """These streams were away, for a reason of their own; those that have left meanwhile are not told."""
+        for stream in streams:
+            if self._streams.get(_name(stream)) is stream:
+                stream.broke(cause)
 
     def on_frame(self, data: bytes, recv_ns: int) -> None:
         counters = self._counters
@@ -89,12 +128,22 @@ class FeedLane:
             self._on_malformed(self._number, str(error), data)
 
     def on_connected(self, session: FeedSession) -> None:
-        self._on_session(session, len(self.streams), None)
+        self._count_connections(1)
+        self._on_session(session, len(self._streams), None)
 
     def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None:
-        for stream in self.streams:
-            stream.broke()
-        self._on_session(session, len(self.streams), end)
+        for stream in self._streams.values():
+            if end.seamless:
+                stream.moved()
+            else:
+                stream.broke()
+        self._count_connections(-1)
+        self._on_session(session, len(self._streams), end)
+
+    def _count_connections(self, change: int) -> None:
+        self._connections += change
+        for stream in self._streams.values():
+            stream.overlap(self._connections > 1)
 
     @property
     def _number(self) -> int:
@@ -109,13 +158,21 @@ class FeedLane:
                 feed.acknowledged(item.request_id)
         elif isinstance(item, Refusal):
             log.error("ws.refused", feed=feed.number, code=item.code, message=item.message)
-            feed.refused(item.message)
+            feed.refused(item.message, item.request_id if isinstance(item.request_id, int) else None)
         elif isinstance(item, ServerShutdown):
-            feed.replace("server_shutdown")
+            feed.shutdown_announced()
+
+
+def _name(stream: Stream) -> str:
+    return wire_name(stream.key.symbol, stream.key.kind)
+
+
+def _ignore(message: JsonObject, recv_ns: int) -> None:
+    """What was on its way when its stream was given up."""
 
 
 class Commits:
-    """What the writer reports back: which events a query can see by now."""
+    """What the writer reports back: which events a query can see by now. `streams` are by their number."""
 
     def __init__(self, streams: Mapping[int, Stream], counters: SessionCounters) -> None:
         self._streams = streams
@@ -129,8 +186,8 @@ class Commits:
         counters.conflicts += written.conflicts
         if batch.oldest_recv_ns is not None:
             counters.latencies_us.append(max(0, committed_wall_ns - batch.oldest_recv_ns) // 1_000)
-        for slot, mark in batch.marks.items():
-            stream = self._streams.get(slot)
+        for number, mark in batch.marks.items():
+            stream = self._streams.get(number)
             if stream is not None:
                 stream.committed_event_us = max(stream.committed_event_us, mark.ts_us)
                 stream.committed_wall_ns = committed_wall_ns

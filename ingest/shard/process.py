@@ -1,58 +1,58 @@
 """One shard from start to stop: everything of a shard wired together, and its order of ending.
 
 Two groups of tasks, one inside the other. The outer one owns what must still work while the shard
-ends: writer, journal, status. The inner one owns what takes things in: feeds, snapshots, the watch.
+ends: writer, journal, status. The inner one owns what takes things in: feeds, snapshots, books.
 Stopping cancels the inner group, lets the writer drain within its deadline, and then ends the outer.
 """
 
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import structlog
 
 from ingest.binance.rest import RestClient
-from ingest.binance.streams import subscribe_batches, subscribe_message, wire_name
 from ingest.board.layout import ShardState
 from ingest.board.mapped import BoardWriter, board_path
 from ingest.book.snapshots import SnapshotFetcher, SnapshotLimits
-from ingest.book.sync import BookSync
 from ingest.buffer.batcher import Batcher, BatchLimits
 from ingest.clock import Clock
 from ingest.config import Settings, session_limits
 from ingest.events import StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
-from ingest.feed.connection import Feed, FeedLimits, open_session
-from ingest.feed.staleness import SilenceTimer
+from ingest.feed.dialling import open_session
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
+from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
-from ingest.shard.kinds import DepthStream, make_stream
-from ingest.shard.pipeline import Commits, FeedLane, SessionCounters
-from ingest.shard.plan import FeedPlan
+from ingest.shard.orders import Order
+from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.shard.records import SessionRecords
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
-from ingest.shard.stream import Stream, StreamContext
-from ingest.shard.watch import SilenceWatch
 from ingest.store.journal import Journal
-from ingest.store.lookup import ResumePoint
 from ingest.store.postgres import PostgresSink
+from ingest.store.retrying import RetryPolicy, until_available
 from ingest.store.writer import Writer
 
 log = structlog.get_logger()
 
-_WATCH_EVERY_S = 1.0
+_BOOKS_EVERY_S = 1.0
 _RESUME_WINDOW_US = 3 * 86_400 * 1_000_000
 _MARKET = "spot"
 _KEPT_FRAMES_PER_MINUTE = 60
 _DRAIN_SHARE = 0.5
 """Of the time that the whole service may take to stop: the rest belongs to those who wait for us."""
 
-ResumePoints = Mapping[tuple[str, str], ResumePoint]
+SPARE_STREAMS = 2_048
+SPARE_FEEDS = 48
+"""Room on the board for what is adopted while the shard runs."""
+
+MAX_WAITING_ORDERS = 256
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,9 @@ class Shard:
         self._books = self._make_books()
         self._fetcher = self._make_fetcher()
         self._books.attach(self._fetcher)
-        slots = {key: slot for slot, key in enumerate(job.plan.streams)}
-        self._feeds = [self._make_feed(plan, slots, resume) for plan in job.plan.feeds]
-        self._streams = [stream for _, lane in self._feeds for stream in lane.streams]
-        commits = Commits({stream.slot: stream for stream in self._streams}, self._counters)
+        self._feeds = Feeds(self._surroundings())
+        self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
+        commits = Commits(self._feeds.streams, self._counters)
         self._writer = Writer(
             tools.sink,
             self._batcher,
@@ -98,8 +97,8 @@ class Shard:
         )
         self._status = StatusWriter(tools.board, self._sources(), clock=tools.clock, instant=self._instant)
 
-    async def run(self, stop: asyncio.Event, *, drain_s: float) -> int:
-        """Receive and store until `stop`; then drain. Returns the rows that could not be stored in time."""
+    async def run(self, stop: asyncio.Event, orders: "asyncio.Queue[Order]", *, drain_s: float) -> int:
+        """Receive, store and obey until `stop`; then drain. Returns the rows not stored in time."""
         left = 0
         async with asyncio.TaskGroup() as lasting:
             background = [
@@ -107,7 +106,7 @@ class Shard:
                 lasting.create_task(self._writer.run(), name="writer"),
                 lasting.create_task(self._journal.run(), name="journal"),
             ]
-            await self._receive_until(stop)
+            await self._receive_until(stop, orders)
             self._status.state = ShardState.DRAINING
             left = await self._writer.drain(deadline_s=drain_s)
             await self._journal.drain(deadline_s=1.0)
@@ -117,22 +116,21 @@ class Shard:
         self._status.write_all()
         return left
 
-    async def _receive_until(self, stop: asyncio.Event) -> None:
+    async def _receive_until(self, stop: asyncio.Event, orders: "asyncio.Queue[Order]") -> None:
         async with asyncio.TaskGroup() as receiving:
-            tasks = [receiving.create_task(feed.run(), name=f"feed {feed.number}") for feed, _ in self._feeds]
-            tasks.append(receiving.create_task(self._fetcher.run(), name="snapshots"))
-            tasks.append(receiving.create_task(self._watch(), name="watch"))
+            tasks = [
+                receiving.create_task(self._feeds.run(orders), name="feeds"),
+                receiving.create_task(self._fetcher.run(), name="snapshots"),
+                receiving.create_task(self._look_after_books(), name="books"),
+            ]
             self._status.state = ShardState.RUNNING
             await stop.wait()
             for task in tasks:
                 task.cancel()
 
-    async def _watch(self) -> None:
-        watches = [SilenceWatch(feed, lane) for feed, lane in self._feeds]
+    async def _look_after_books(self) -> None:
         while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            for watch in watches:
-                watch.tick(self._instant.now_s)
+            await asyncio.sleep(_BOOKS_EVERY_S)
             self._books.tick()
 
     # ------------------------------------------------------------------ wiring
@@ -157,55 +155,36 @@ class Shard:
             limits=SnapshotLimits(levels=self._job.settings.spot.snapshot_limit),
         )
 
-    def _make_feed(
-        self, plan: FeedPlan, slots: Mapping[StreamKey, int], resume: ResumePoints
-    ) -> tuple[Feed, FeedLane]:
+    def _surroundings(self) -> Surroundings:
         tools = self._tools
-        streams = [self._make_stream(key, slots[key], plan.feed, resume) for key in plan.streams]
-        lane = FeedLane(
-            streams,
-            self._counters,
-            on_malformed=self._records.frame_malformed,
-            on_session=self._records.session,
-        )
-        feed = Feed(
-            plan.feed,
-            f"{self._job.settings.spot.ws_url}/stream",
-            _subscriptions(plan.streams),
-            sink=lane,
+        return Surroundings(
+            url=f"{self._job.settings.spot.ws_url}/stream",
             http=tools.http,
             budget=tools.budget,
+            board=tools.board,
             clock=tools.clock,
             rng=tools.rng,
-            limits=FeedLimits(),
-        )
-        lane.attach(feed)
-        return feed, lane
-
-    def _make_stream(self, key: StreamKey, slot: int, feed: int, resume: ResumePoints) -> Stream:
-        threshold_s = self._job.settings.spot.stale_after_s.of(key.kind)
-        context = StreamContext(
-            key=key,
-            slot=slot,
-            symbol_id=self._job.symbol_ids[key.symbol],
-            feed=feed,
             batcher=self._batcher,
             instant=self._instant,
-            timer=SilenceTimer(threshold_s, self._instant.now_s),
+            counters=self._counters,
+            records=self._records,
+            books=self._books,
+            look_up=self._look_up,
         )
-        stream = make_stream(context, book=BookSync(key.symbol), act=self._books.act)
-        if isinstance(stream, DepthStream):
-            self._books.add(stream)
-        point = resume.get((key.symbol, key.kind))
-        if point is not None:
-            stream.resume(point.last_id if point.last_id is not None else -1, point.ts_us)
-        return stream
+
+    async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:
+        """The newest committed events of streams; a database that is away is waited for."""
+        return await until_available(
+            partial(_resume_points, self._tools, keys),
+            policy=RetryPolicy(),
+            rng=self._tools.rng,
+            on_retry=lambda error: log.info("resume.not_known", error=str(error)),
+        )
 
     def _sources(self) -> Sources:
         fetcher, writer, budget = self._fetcher, self._writer, self._tools.budget
         return Sources(
-            streams=self._streams,
-            feeds=self._feeds,
+            feeds=self._feeds.carried,
             books=self._books,
             batcher=self._batcher,
             counters=self._counters,
@@ -223,12 +202,6 @@ def _batch_limits(settings: Settings) -> BatchLimits:
         max_age_s=batch.age_s,
         buffer_bytes=batch.buffer_mib * 2**20,
     )
-
-
-def _subscriptions(streams: Sequence[StreamKey]) -> dict[int, str]:
-    """The SUBSCRIBE messages of a feed by their request ids."""
-    batches = subscribe_batches([wire_name(key.symbol, key.kind) for key in streams])
-    return {number: subscribe_message(names, number) for number, names in enumerate(batches, start=1)}
 
 
 @asynccontextmanager
@@ -254,20 +227,28 @@ async def open_tools(job: ShardJob, *, clock: Clock, rng: random.Random) -> Asyn
             shard=job.plan.shard,
             pid=os.getpid(),
             keys=job.plan.streams,
-            feeds=len(job.plan.feeds),
+            feeds=[feed.feed for feed in job.plan.feeds],
             started_wall_ns=clock.wall_ns(),
+            spare_streams=SPARE_STREAMS,
+            spare_feeds=SPARE_FEEDS,
         )
         stack.callback(board.close)
         yield Tools(sink, rest, http, budget, board, clock, rng)
 
 
-async def run_shard(job: ShardJob, stop: asyncio.Event, *, clock: Clock, rng: random.Random) -> int:
+async def _resume_points(tools: Tools, keys: Collection[StreamKey]) -> ResumePoints:
+    symbols = sorted({key.symbol for key in keys})
+    kinds = sorted({key.kind for key in keys})
+    since_us = tools.clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
+    return await tools.sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
+
+
+async def run_shard(
+    job: ShardJob, stop: asyncio.Event, orders: "asyncio.Queue[Order]", *, clock: Clock, rng: random.Random
+) -> int:
     """Run one shard until `stop`. Returns the rows that were left unwritten (0 when all is well)."""
     async with open_tools(job, clock=clock, rng=rng) as tools:
-        symbols = sorted({key.symbol for key in job.plan.streams})
-        kinds = sorted({key.kind for key in job.plan.streams})
-        since_us = clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
-        resume = await tools.sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
+        resume = await _resume_points(tools, job.plan.streams)
         log.info("shard.ready", streams=len(job.plan.streams), feeds=len(job.plan.feeds), resumed=len(resume))
         shard = Shard(job, tools, resume)
-        return await shard.run(stop, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)
+        return await shard.run(stop, orders, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)

@@ -8,7 +8,7 @@ import structlog
 from ingest.buffer.tables import Table
 from ingest.clock import Clock
 from ingest.errors import RowsRefused
-from ingest.feed.connection import FeedEnd, FeedSession
+from ingest.feed.contract import FeedEnd, FeedSession
 from ingest.store.journal import Journal, Quarantined, SessionClosed, SessionOpened
 
 log = structlog.get_logger()

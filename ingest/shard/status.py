@@ -5,17 +5,17 @@ late a tick comes is the loop's lag.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ingest.board.layout import FeedState, FeedValues, HeaderValues, ShardState, StreamValues
+from ingest.board.layout import FeedState, FeedValues, HeaderValues, ShardState, StreamState, StreamValues
 from ingest.board.mapped import BoardWriter
 from ingest.buffer.batcher import Batcher
 from ingest.clock import Clock
-from ingest.feed.connection import Feed
 from ingest.feed.lifecycle import FeedPhase
 from ingest.shard.books import Books
-from ingest.shard.pipeline import FeedLane, SessionCounters
+from ingest.shard.feeds import CarriedFeed
+from ingest.shard.pipeline import SessionCounters
 from ingest.shard.stream import Stream
 
 TICK_S = 0.1
@@ -47,8 +47,8 @@ class CachedInstant:
 class Sources:
     """Where the board's values come from."""
 
-    streams: Sequence[Stream]
-    feeds: Sequence[tuple[Feed, FeedLane]]
+    feeds: Mapping[int, CarriedFeed]
+    """By their numbers; they come and go."""
     books: Books
     batcher: Batcher
     counters: SessionCounters
@@ -90,10 +90,11 @@ class StatusWriter:
         """Write header, feeds and streams."""
         self._board.write_header(self._header())
         self._lag_max_us = 0
-        for slot, (feed, lane) in enumerate(self._sources.feeds):
-            self._board.write_feed(slot, _feed_values(feed, lane))
-        for stream in self._sources.streams:
-            self._board.write_stream(stream.slot, _stream_values(stream))
+        for carried in self._sources.feeds.values():
+            self._board.write_feed(carried.slot, _feed_values(carried))
+            is_live = carried.feed.phase is FeedPhase.LIVE
+            for stream in carried.lane.streams:
+                self._board.write_stream(stream.slot, _stream_values(stream, feed_is_live=is_live))
 
     def _header(self) -> HeaderValues:
         sources = self._sources
@@ -128,26 +129,32 @@ class StatusWriter:
         )
 
 
-def _feed_values(feed: Feed, lane: FeedLane) -> FeedValues:
+def _feed_values(carried: CarriedFeed) -> FeedValues:
+    feed, lane, signs = carried.feed, carried.lane, carried.feed.signs
     return FeedValues(
         feed=feed.number,
         state=_FEED_STATES.get(feed.phase, FeedState.CLOSED),
-        connected_wall_ns=feed.connected_wall_ns,
+        connected_wall_ns=signs.connected_wall_ns,
         last_frame_ns=feed.last_frame_ns,
         last_data_ns=lane.last_data_ns,
-        last_ping_ns=feed.last_ping_ns,
+        last_ping_ns=signs.last_ping_ns,
         messages=feed.messages,
         reconnects=feed.reconnects,
         streams=len(lane.streams),
         silent_streams=sum(stream.messages == stream.messages_before for stream in lane.streams),
         close_code=feed.last_close_code,
+        local_port=signs.local_port,
+        probe_wall_ns=signs.probe_wall_ns,
+        pong_wall_ns=signs.pong_wall_ns,
+        pong_latency_us=signs.pong_latency_us,
+        sessions=feed.sessions,
+        **feed.ends.by_field("ends_"),
     )
 
 
-def _stream_values(stream: Stream) -> StreamValues:
+def _stream_values(stream: Stream, *, feed_is_live: bool) -> StreamValues:
     return StreamValues(
-        state=stream.state,
-        diagnosis=stream.diagnosis,
+        state=_coarse_state(stream, feed_is_live=feed_is_live),
         feed=stream.feed,
         last_event_us=stream.last_event_us,
         last_recv_ns=stream.last_recv_ns,
@@ -159,5 +166,11 @@ def _stream_values(stream: Stream) -> StreamValues:
         gaps_opened=stream.gaps_opened,
         refused_rows=stream.refused_rows,
         reconnects=stream.reconnects,
-        threshold_ms=int(stream.timer.threshold_s * 1_000),
     )
+
+
+def _coarse_state(stream: Stream, *, feed_is_live: bool) -> StreamState:
+    """What a shard can say of a stream; whether its silence is right is not for it to judge."""
+    if not stream.messages:
+        return StreamState.STARTING
+    return StreamState.LIVE if feed_is_live else StreamState.RECOVERING

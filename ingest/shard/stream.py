@@ -14,11 +14,9 @@ from typing import Protocol
 
 from ingest.binance.frames import JsonObject, MalformedFrame
 from ingest.binance.streams import REPAIRABLE
-from ingest.board.layout import Diagnosis, StreamState
 from ingest.buffer.batcher import Batcher
 from ingest.buffer.tables import Table, table_of_kind
 from ingest.events import Gap, GapCause, GapFilled, StreamKey
-from ingest.feed.staleness import SilenceTimer
 
 
 class Instant(Protocol):
@@ -34,11 +32,13 @@ class StreamContext:
 
     key: StreamKey
     slot: int
+    """Its place on the board, which another stream may have later."""
+    number: int
+    """Never given to another stream of the shard: rows on their way to the database are marked with it."""
     symbol_id: int
     feed: int
     batcher: Batcher
     instant: Instant
-    timer: SilenceTimer
 
 
 @dataclass
@@ -59,19 +59,15 @@ class Stream:
         self.key = context.key
         self.symbol = context.key.symbol
         self.slot = context.slot
+        self.number = context.number
         self.symbol_id = context.symbol_id
         self.feed = context.feed
-        self.timer = context.timer
         self.table: Table = table_of_kind(context.key.kind)
-        self.state = StreamState.STARTING
-        self.diagnosis = Diagnosis.NONE
         self.messages = 0
         self.messages_before = 0
         """Messages of earlier connections: a stream that has no more than these never spoke on this one."""
         self.news = 0
         """Messages that were no duplicates: what counts as life, whatever became of their rows."""
-        self.news_before = 0
-        """`news` when the silence watch last looked."""
         self.duplicates = 0
         self.gaps_opened = 0
         self.refused_rows = 0
@@ -98,12 +94,24 @@ class Stream:
         self.committed_event_us = ts_us
         self._break = "restart"
 
-    def broke(self) -> None:
-        """The feed is gone: whatever comes next may follow a hole."""
+    def broke(self, cause: GapCause = "disconnect") -> None:
+        """The stream was away: whatever comes next may follow a hole."""
         self.reconnects += 1
         self.messages_before = self.messages
         if self._break is None and self.last_event_us:
-            self._break = "disconnect"
+            self._break = cause
+
+    def moved(self) -> None:
+        """Another connection carries the stream, and nothing was missed."""
+        self.messages_before = self.messages
+
+    def overlap(self, begins: bool) -> None:
+        """From now on two connections bring the stream (or no longer): newer may come before older."""
+
+    def leave(self) -> None:
+        """The stream is given up: say what is owed."""
+        if self._refused is not None:
+            self._confess()
 
     def store(self, row: bytes, ts_us: int, last_id: int, recv_ns: int, first_id: int | None = None) -> None:
         """Hand an encoded row to the batcher; when that is full, remember what it refused.
@@ -120,7 +128,7 @@ class Stream:
             self._confess()
         now_s = self._instant.now_s
         if self._refused is not None or not self._add(
-            self.table, row, self.slot, ts_us, last_id, recv_ns, now_s
+            self.table, row, self.number, ts_us, last_id, recv_ns, now_s
         ):
             self._remember_refused(ts_us, last_id if first_id is None else first_id, last_id)
 

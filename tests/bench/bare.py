@@ -16,11 +16,12 @@ import aiohttp
 import orjson
 
 from ingest.binance.parse import PARSERS, Ack, split_frame
-from ingest.binance.streams import subscribe_batches, subscribe_message, wire_name
+from ingest.binance.streams import request_messages, wire_name
 from ingest.clock import SystemClock
 from ingest.events import StreamKey
 from ingest.feed.budget_file import BudgetLimits, SharedBudget
-from ingest.feed.connection import Feed, FeedEnd, FeedLimits, FeedSession
+from ingest.feed.connection import Feed
+from ingest.feed.contract import FeedEnd, FeedLimits, FeedSession
 from ingest.shard.plan import FeedPlan
 from tests.bench.measure import Measure, RowJob, Span, Stopwatch
 from tests.bench.steering import Prepared, Steering
@@ -34,8 +35,7 @@ Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[Literal[False]]"
 
 def subscriptions(plan: FeedPlan) -> dict[int, str]:
     """The SUBSCRIBE messages of a feed by request id."""
-    batches = subscribe_batches([_wire(key) for key in plan.streams])
-    return {number: subscribe_message(names, number) for number, names in enumerate(batches, start=1)}
+    return request_messages("SUBSCRIBE", map(_wire, plan.streams), 1)
 
 
 def _wire(key: StreamKey) -> str:
@@ -130,7 +130,8 @@ async def measure_parse(job: RowJob, steering: Steering) -> Measure:
             sink.feed = Feed(
                 plan.feed,
                 f"{job.ws_url}/stream",
-                subscriptions(plan),
+                [_wire(key) for key in plan.streams],
+                write=request_messages,
                 sink=sink,
                 http=steering.http,
                 budget=budget,

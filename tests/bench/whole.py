@@ -149,7 +149,7 @@ async def _run(
     async with _tools(job, settings, sink, steering.http) as tools:
         shard = Shard(ShardJob(plan=job.plan(), settings=settings, symbol_ids=ids), tools, {})
         async with asyncio.TaskGroup() as group:
-            running = group.create_task(shard.run(stop, drain_s=_DRAIN_S))
+            running = group.create_task(shard.run(stop, asyncio.Queue(), drain_s=_DRAIN_S))
             async with asyncio.timeout(DEADLINE_S):
                 await _warm(job, steering, sink, tools.board)
                 prepared = await steering.prepare()
@@ -204,7 +204,7 @@ async def _tools(
             shard=plan.shard,
             pid=os.getpid(),
             keys=plan.streams,
-            feeds=len(plan.feeds),
+            feeds=[feed.feed for feed in plan.feeds],
             started_wall_ns=clock.wall_ns(),
         )
         stack.callback(board.close)

@@ -21,7 +21,7 @@ from ingest.board.mapped import BoardWriter
 from ingest.events import StreamKey
 
 keys = [StreamKey("spot", f"S{i}USDT", "trade") for i in range(50)]
-writer = BoardWriter.create(Path(sys.argv[1]), shard=0, pid=1, keys=keys, feeds=1, started_wall_ns=1)
+writer = BoardWriter.create(Path(sys.argv[1]), shard=0, pid=1, keys=keys, feeds=[0], started_wall_ns=1)
 writer.write_header(HeaderValues(ShardState.RUNNING))
 LOW, HIGH = 0x0101010101010101, 0x7E7E7E7E7E7E7E7E
 n = 0

@@ -3,11 +3,14 @@
 import pytest
 
 from ingest.binance.answers import (
+    BestPrices,
     DayStats,
     Instrument,
+    rest_book_tickers,
     rest_depth,
     rest_exchange_info,
     rest_ticker_24h,
+    rest_time,
 )
 from ingest.binance.frames import MalformedFrame
 from ingest.events import DepthSnapshot
@@ -150,3 +153,42 @@ def test_ticker_24h_refuses_what_it_cannot_use(body: object) -> None:
         rest_ticker_24h(body)
 
     assert refusal.value.kind == "ticker/24hr"
+
+
+BEST = {
+    "symbol": "币安人生USDT",
+    "bidPrice": "0.18460000",
+    "bidQty": "12.00000000",
+    "askPrice": "0.18470000",
+    "askQty": "0.00000000",
+}
+
+
+@pytest.mark.parametrize("body", [BEST, [BEST]], ids=["one", "several"])
+def test_best_prices_are_kept_as_they_were_printed(body: object) -> None:
+    """Asked for one symbol the answer is an object, else a list; an empty side is a zero."""
+    assert rest_book_tickers(body) == [
+        BestPrices("币安人生USDT", "0.18460000", "12.00000000", "0.18470000", "0.00000000")
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, ["x"], [{**BEST, "bidPrice": 0.18}], {**BEST, "symbol": 1}, {**BEST, "askQty": "many"}, {}],
+)
+def test_best_prices_that_cannot_be_read_are_malformed(body: object) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(MalformedFrame):
+        rest_book_tickers(body)
+
+
+def test_exchanges_clock_is_read_in_milliseconds() -> None:
+    """As it is in the answer."""
+    assert rest_time({"serverTime": 1_723_161_254_087}) == 1_723_161_254_087
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"serverTime": "now"}, {"serverTime": 1.5}])
+def test_clock_that_cannot_be_read_is_malformed(body: object) -> None:
+    """It would make a clock offset out of nothing."""
+    with pytest.raises(MalformedFrame):
+        rest_time(body)

@@ -1,6 +1,7 @@
 """Names of streams, what their ids promise, and how they are asked for."""
 
 import json
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -154,6 +155,19 @@ def test_subscribe_batches_keep_every_bound_and_every_name(
     for batch in batches:
         assert 0 < len(batch) <= max_streams
         assert len(streams.unsubscribe_message(batch, -(2**63)).encode()) <= max_bytes
+
+
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "UNSUBSCRIBE"])
+def test_request_messages_are_numbered_from_the_first_id(method: Literal["SUBSCRIBE", "UNSUBSCRIBE"]) -> None:
+    """One message a batch, each under the id that is in it, and no name is left out."""
+    names = [streams.wire_name(f"S{number}USDT", "trade") for number in range(250)]
+    messages = {
+        number: json.loads(text) for number, text in streams.request_messages(method, names, 7).items()
+    }
+
+    assert list(messages) == [message["id"] for message in messages.values()] == [7, 8, 9]
+    assert {message["method"] for message in messages.values()} == {method}
+    assert [name for message in messages.values() for name in message["params"]] == names
 
 
 def test_subscribe_batches_fill_a_message_to_its_last_byte() -> None:

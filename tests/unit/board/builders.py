@@ -6,6 +6,7 @@ from ingest.board.layout import (
     LAYOUT_VERSION,
     MAGIC,
     BoardSnapshot,
+    Diagnosis,
     FeedState,
     FeedValues,
     HeaderValues,
@@ -17,7 +18,7 @@ from ingest.board.layout import (
     StreamValues,
 )
 from ingest.events import StreamKey
-from ingest.supervisor.freshness import ServiceFacts, ShardFacts
+from ingest.supervisor.freshness import NOT_JUDGED, Judgement, ServiceFacts, ShardFacts
 
 S = 1_000_000_000
 NOW_WALL_NS = 1_760_000_000 * S
@@ -39,24 +40,49 @@ def ago_us(seconds: float) -> int:
     return ago_ns(seconds) // 1_000
 
 
+class JudgedStream(StreamValues):
+    """What a board says of a stream, and beside it what the watch does."""
+
+    judgement: Judgement = NOT_JUDGED
+
+
+def judged_as(values: StreamValues, judgement: Judgement) -> StreamValues:
+    judged = JudgedStream(*values)
+    judged.judgement = judgement
+    return judged
+
+
+def judgements_of(*boards: BoardSnapshot | None) -> dict[StreamKey, Judgement]:
+    """What the watch says of the streams on these boards."""
+    slots = [slot for board in boards if board for slot in board.streams]
+    return {slot.key: slot.values.judgement for slot in slots if isinstance(slot.values, JudgedStream)}
+
+
 def a_stream(
-    *, age_s: float = 1.0, received_s: float | None = None, threshold_s: float = 60.0, **more: int
+    *,
+    age_s: float = 1.0,
+    received_s: float | None = None,
+    threshold_s: float = 60.0,
+    state: StreamState = StreamState.LIVE,
+    diagnosis: Diagnosis = Diagnosis.NONE,
+    **more: int,
 ) -> StreamValues:
     """A live stream, its newest event received and committed `age_s` ago."""
     received = age_s if received_s is None else received_s
-    return StreamValues(
+    values = StreamValues(
         state=StreamState.LIVE,
         feed=0,
         last_event_us=ago_us(received),
         last_recv_ns=ago_ns(received),
         committed_event_us=ago_us(age_s),
         committed_wall_ns=ago_ns(age_s),
-        threshold_ms=round(threshold_s * 1_000),
     )._replace(**more)  # type: ignore[arg-type]
+    return judged_as(values, Judgement(state, diagnosis, threshold_s, None, None))
 
 
-def never_seen(*, threshold_s: float = 60.0) -> StreamValues:
-    return StreamValues(feed=0, threshold_ms=round(threshold_s * 1_000))
+def never_seen(*, threshold_s: float = 60.0, **more: int) -> StreamValues:
+    judgement = Judgement(StreamState.STARTING, Diagnosis.NONE, threshold_s, None, None)
+    return judged_as(StreamValues(feed=0)._replace(**more), judgement)  # type: ignore[arg-type]
 
 
 def a_board(
@@ -80,7 +106,10 @@ def a_board(
 
 
 def a_shard(board: BoardSnapshot | None, *, running: bool = True, **more: object) -> ShardFacts:
+    """A shard whose plan is what is on its board, unless it is said to be another."""
     number = board.shard if board else 0
+    planned = tuple(slot.key for slot in board.streams) if board else ()
+    more = {"planned": planned, **more}
     return ShardFacts(shard=number, running=running, board=board, **more)  # type: ignore[arg-type]
 
 
@@ -94,4 +123,5 @@ def some_facts(
         shards=shards or (a_shard(a_board()),),
         schema_checked=schema_checked,
         open_gaps=open_gaps or {},
+        judgements=judgements_of(*(shard.board for shard in shards or (a_shard(a_board()),))),
     )

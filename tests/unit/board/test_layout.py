@@ -25,7 +25,7 @@ BTC_TRADE = StreamKey("spot", "BTCUSDT", "trade")
 WORDS = st.integers(-(2**63), 2**63 - 1)
 
 
-def a_board(*keys: StreamKey, feeds: int = 2) -> "array[int]":
+def a_board(*keys: StreamKey, feeds: tuple[int, ...] = (0, 1)) -> "array[int]":
     return layout.initial_words(keys, shard=3, pid=42, feeds=feeds, started_wall_ns=1_000)
 
 
@@ -52,14 +52,19 @@ def test_initial_board_names_its_shard_and_streams_and_claims_nothing() -> None:
 
 def test_board_without_streams_or_feeds_is_readable() -> None:
     """A shard to which the plan gave nothing has a board all the same."""
-    board = decoded(a_board(feeds=0))
+    board = decoded(a_board(feeds=()))
 
     assert (board.streams, board.feeds) == ((), ())
 
 
 @given(
     header=st.builds(HeaderValues, st.sampled_from(ShardState), *[WORDS] * (len(HeaderValues._fields) - 1)),
-    feed=st.builds(FeedValues, WORDS, st.sampled_from(FeedState), *[WORDS] * (len(FeedValues._fields) - 2)),
+    feed=st.builds(
+        FeedValues,
+        WORDS.filter(lambda number: number != layout.FREE_FEED),
+        st.sampled_from(FeedState),
+        *[WORDS] * (len(FeedValues._fields) - 2),
+    ),
     stream=st.builds(
         StreamValues,
         st.sampled_from(StreamState),
@@ -85,6 +90,18 @@ def test_every_value_comes_back_in_its_own_field(
     assert (board.feeds[0], board.streams[0].values) == (FeedValues(feed=0), StreamValues())
 
 
+def test_spare_slots_are_not_there_for_readers() -> None:
+    """A board with room for more shows what it has."""
+    words = layout.initial_words(
+        [BTC_TRADE], shard=3, pid=42, feeds=[7], started_wall_ns=1_000, spare_streams=3, spare_feeds=2
+    )
+    board = decoded(words)
+
+    assert [slot.key for slot in board.streams] == [BTC_TRADE]
+    assert board.feeds == (FeedValues(feed=7),)
+    assert (board.identity.n_streams, board.identity.n_feeds) == (4, 3)
+
+
 def test_slots_have_room_for_their_values() -> None:
     """No slot reaches into its neighbour."""
     assert layout.HEADER_VALUES_AT + len(HeaderValues._fields) <= layout.HEADER_WORDS
@@ -104,7 +121,9 @@ def test_key_survives_encoding(symbol: str) -> None:
 def test_key_without_a_place_is_refused_with_its_text(symbol: str) -> None:
     """A key that is too long or could not be told apart again is refused when the board is made."""
     with pytest.raises(BoardError, match="stream 'spot:"):
-        layout.initial_words([StreamKey("spot", symbol, "trade")], shard=0, pid=1, feeds=1, started_wall_ns=1)
+        layout.initial_words(
+            [StreamKey("spot", symbol, "trade")], shard=0, pid=1, feeds=[0], started_wall_ns=1
+        )
 
 
 def test_foreign_file_is_refused() -> None:
@@ -124,8 +143,8 @@ def test_board_of_the_other_byte_order_is_refused() -> None:
 
 def test_board_of_another_layout_version_is_refused() -> None:
     """A board of an older or newer program is refused with both versions."""
-    with pytest.raises(BoardError, match="layout version 2, this program reads 1"):
-        decoded(with_word(a_board(BTC_TRADE), 1, 2))
+    with pytest.raises(BoardError, match=f"layout version 1, this program reads {layout.LAYOUT_VERSION}"):
+        decoded(with_word(a_board(BTC_TRADE), 1, 1))
 
 
 @pytest.mark.parametrize("cut", [0, 5, layout.IDENTITY_BYTES - 1])

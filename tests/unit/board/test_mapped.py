@@ -23,7 +23,7 @@ KEYS = [StreamKey("spot", symbol, "trade") for symbol in ("BTCUSDT", "ETHUSDT", 
 
 
 def a_writer(path: Path, *, keys: list[StreamKey] = KEYS, pid: int = 42) -> BoardWriter:
-    return BoardWriter.create(path, shard=1, pid=pid, keys=keys, feeds=2, started_wall_ns=7)
+    return BoardWriter.create(path, shard=1, pid=pid, keys=keys, feeds=[0, 1], started_wall_ns=7)
 
 
 def test_reader_sees_what_the_writer_wrote(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_reader_sees_what_the_writer_wrote(tmp_path: Path) -> None:
     path = board_path(tmp_path, 1)
     header = HeaderValues(ShardState.RUNNING, frames=10, database_up=1)
     feed = FeedValues(feed=1, state=FeedState.LIVE, messages=9)
-    stream = StreamValues(StreamState.STALE, Diagnosis.FEED_SILENT, feed=1, last_id=5, threshold_ms=60_000)
+    stream = StreamValues(StreamState.STALE, Diagnosis.FEED_SILENT, feed=1, last_id=5)
 
     with a_writer(path) as writer:
         writer.write_header(header)
@@ -84,15 +84,103 @@ def test_new_shard_replaces_the_board_of_the_former_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [-1, 3])
 def test_stream_slot_beyond_the_plan_is_refused(tmp_path: Path, index: int) -> None:
     """A wrong slot number never falls into a neighbour."""
-    with a_writer(tmp_path / "a.board") as writer, pytest.raises(IndexError, match="of 3"):
+    with a_writer(tmp_path / "a.board") as writer, pytest.raises(IndexError, match="of 3 is not taken"):
         writer.write_stream(index, StreamValues())
 
 
 @pytest.mark.parametrize("index", [-1, 2])
 def test_feed_slot_beyond_the_plan_is_refused(tmp_path: Path, index: int) -> None:
     """A feed number that is too high does not overwrite the first stream."""
-    with a_writer(tmp_path / "a.board") as writer, pytest.raises(IndexError, match="of 2"):
+    with a_writer(tmp_path / "a.board") as writer, pytest.raises(IndexError, match="of 2 is not taken"):
         writer.write_feed(index, FeedValues())
+
+
+def a_roomy_writer(path: Path) -> BoardWriter:
+    return BoardWriter.create(
+        path,
+        shard=1,
+        pid=42,
+        keys=KEYS[:1],
+        feeds=[4],
+        started_wall_ns=7,
+        spare_streams=2,
+        spare_feeds=1,
+    )
+
+
+def keys_on(path: Path) -> list[StreamKey]:
+    return [slot.key for slot in read_board(path).streams]
+
+
+def test_new_stream_gets_a_free_slot(tmp_path: Path) -> None:
+    """It is seen at once, with nothing said of it yet, and can be written like any other."""
+    path = tmp_path / "a.board"
+    with a_roomy_writer(path) as writer:
+        slot = writer.adopt_stream(KEYS[1])
+        blank = read_board(path).streams[1]
+        writer.write_stream(slot, StreamValues(last_id=5))
+
+        assert (slot, writer.free_streams) == (1, 1)
+        assert (blank.key, blank.values) == (KEYS[1], StreamValues())
+        assert read_board(path).streams[1].values.last_id == 5
+
+
+def test_slot_that_was_given_back_is_free_and_blank_for_the_next(tmp_path: Path) -> None:
+    """Readers see neither its key nor, under the next key, anything that was said of it."""
+    path = tmp_path / "a.board"
+    with a_roomy_writer(path) as writer:
+        writer.write_stream(0, StreamValues(last_id=5))
+        writer.release_stream(0)
+        assert keys_on(path) == []
+        for key in KEYS:
+            writer.adopt_stream(key)
+
+        assert keys_on(path) == [KEYS[2], KEYS[0], KEYS[1]]
+        assert {slot.values for slot in read_board(path).streams} == {StreamValues()}
+
+
+def test_board_without_room_refuses_another_stream(tmp_path: Path) -> None:
+    """The error says how many it has, and nothing is overwritten."""
+    path = tmp_path / "a.board"
+    with a_writer(path) as writer:
+        with pytest.raises(BoardError, match="no room for another stream: 3 are taken"):
+            writer.adopt_stream(StreamKey("spot", "XRPUSDT", "trade"))
+        with pytest.raises(BoardError, match="no room for another feed"):
+            writer.adopt_feed(9)
+
+    assert keys_on(path) == KEYS
+
+
+def test_key_without_a_place_takes_no_slot(tmp_path: Path) -> None:
+    """A name that is too long for the board leaves its room to others."""
+    with a_roomy_writer(tmp_path / "a.board") as writer:
+        with pytest.raises(BoardError, match="stream 'spot:"):
+            writer.adopt_stream(StreamKey("spot", "A" * 100, "trade"))
+
+        assert writer.free_streams == 2
+
+
+def test_feeds_come_and_go(tmp_path: Path) -> None:
+    """A new one is seen with its number, one that is gone is not."""
+    path = tmp_path / "a.board"
+    with a_roomy_writer(path) as writer:
+        slot = writer.adopt_feed(9)
+        writer.write_feed(slot, FeedValues(feed=9, messages=3))
+        writer.release_feed(0)
+
+        assert read_board(path).feeds == (FeedValues(feed=9, messages=3),)
+        assert writer.adopt_feed(10) == 0
+        assert [feed.feed for feed in read_board(path).feeds] == [10, 9]
+
+
+def test_slot_is_given_back_once(tmp_path: Path) -> None:
+    """And not written afterwards."""
+    with a_roomy_writer(tmp_path / "a.board") as writer:
+        writer.release_stream(0)
+        with pytest.raises(IndexError, match="not taken"):
+            writer.release_stream(0)
+        with pytest.raises(IndexError, match="not taken"):
+            writer.write_stream(0, StreamValues())
 
 
 def test_absent_board_is_an_error_that_names_the_file(tmp_path: Path) -> None:

@@ -229,6 +229,25 @@ def test_rising_ids_may_skip_but_not_fall() -> None:
     assert tracker.last_id == 51
 
 
+def test_rising_ids_of_two_connections_are_each_kept_once() -> None:
+    """While both bring them, an older id that has not been seen is late; before and after it is not."""
+    tracker = RisingTracker(10)
+    tracker.overlap(True)
+    during = [tracker.accept(update_id) for update_id in (14, 12, 14, 12, 10, 9, 15)]
+    tracker.overlap(False)
+
+    assert during == [NEXT, LATE, DUPLICATE, DUPLICATE, DUPLICATE, DUPLICATE, NEXT]
+    assert [tracker.accept(update_id) for update_id in (13, 16)] == [DUPLICATE, NEXT]
+
+
+def test_rising_ids_may_overlap_from_the_first_one() -> None:
+    """A stream that has not spoken yet has nothing that could come again."""
+    tracker = RisingTracker(None)
+    tracker.overlap(True)
+
+    assert [tracker.accept(update_id) for update_id in (5, 3, 3)] == [NEXT, LATE, DUPLICATE]
+
+
 def test_rising_ids_continue_after_a_known_one() -> None:
     """What is in the database already is not new."""
     tracker = RisingTracker(10)

@@ -7,9 +7,9 @@ from ingest.book.sync import Action, BookSync
 from ingest.buffer.batcher import Batch, Batcher, BatchLimits
 from ingest.buffer.tables import Table
 from ingest.events import Gap, GapFilled, StreamKey
-from ingest.feed.connection import FeedEnd, FeedSession
+from ingest.feed.contract import FeedEnd, FeedSession, Signs
+from ingest.feed.endings import EndCounts
 from ingest.feed.lifecycle import FeedPhase
-from ingest.feed.staleness import SilenceTimer
 from ingest.shard.kinds import make_stream
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
@@ -45,28 +45,29 @@ class SetClock:
 
 @dataclass
 class FakeFeed:
-    """What a lane and a watch see of a feed."""
+    """What a lane and the board see of a feed."""
 
     number: int = 3
     phase: FeedPhase = FeedPhase.LIVE
     acknowledged_ids: list[int] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
+    refusals: list[tuple[str, int | None]] = field(default_factory=list)
+    shutdowns: int = 0
     messages: int = 0
     reconnects: int = 0
     last_frame_ns: int = 0
-    last_ping_ns: int = 0
-    connected_wall_ns: int = 0
     last_close_code: int = 0
+    sessions: int = 1
+    ends: EndCounts = field(default_factory=EndCounts)
+    signs: Signs = field(default_factory=Signs)
 
     def acknowledged(self, request_id: int) -> None:
         self.acknowledged_ids.append(request_id)
 
-    def refused(self, message: str) -> None:
-        self.refusals.append(message)
+    def refused(self, message: str, request_id: int | None) -> None:
+        self.refusals.append((message, request_id))
 
-    def replace(self, reason: str) -> None:
-        self.replaced.append(reason)
+    def shutdown_announced(self) -> None:
+        self.shutdowns += 1
 
 
 @dataclass
@@ -87,7 +88,6 @@ class Bench:
         kind: str,
         *,
         symbol: str = SYMBOL,
-        threshold_s: float = 10.0,
         book: BookSync | None = None,
         act: Callable[[Action], None] | None = None,
     ) -> Stream:
@@ -95,11 +95,11 @@ class Bench:
         context = StreamContext(
             key=StreamKey("spot", symbol, kind),
             slot=self.slots - 1,
+            number=self.slots + 99,
             symbol_id=7,
             feed=3,
             batcher=self.batcher,
             instant=self.instant,
-            timer=SilenceTimer(threshold_s, self.instant.now_s),
         )
         if kind == "depth":
             return make_stream(context, book=book or BookSync(symbol), act=act or ignored)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from ingest.book.sync import BookSync
 from ingest.buffer.tables import DEPTH_SNAPSHOTS
 from ingest.events import DepthSnapshot, Level
@@ -82,14 +84,14 @@ def test_book_is_stored_when_it_becomes_live() -> None:
 
 
 def test_stored_book_says_nothing_about_the_freshness_of_deltas() -> None:
-    """Its commit is not marked for the stream's slot."""
+    """Its commit is not marked for the stream."""
     shelf = Shelf()
     shelf.delta(1, 10)
     shelf.snapshot(5)
     batch = shelf.bench.taken(DEPTH_SNAPSHOTS)
 
     assert batch is not None
-    assert shelf.streams[a.SYMBOL].slot not in batch.marks
+    assert shelf.streams[a.SYMBOL].number not in batch.marks
 
 
 def test_stored_book_is_cut_to_the_configured_levels() -> None:
@@ -147,6 +149,40 @@ def test_live_book_is_stored_every_so_often() -> None:
     shelf.bench.instant.now_s += EVERY_S
     shelf.books.tick()
     assert shelf.stored() == 0
+
+
+def test_book_that_was_given_up_wants_nothing_more() -> None:
+    """It is not looked at, not stored, and what was asked for it comes to nothing."""
+    shelf = Shelf("BTCUSDT", "ETHUSDT")
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        shelf.delta(1, 10, symbol=symbol)
+    shelf.books.remove("BTCUSDT")
+    shelf.snapshot(10, symbol="BTCUSDT")
+    shelf.snapshot(10, symbol="ETHUSDT")
+
+    assert (shelf.books.wanted, shelf.books.live) == (1, 1)
+    assert shelf.stored() == 1
+    assert [symbol for symbol, _ in shelf.fetcher.requests] == ["BTCUSDT", "ETHUSDT"]
+
+
+@pytest.mark.parametrize("came_first", [False, True])
+def test_book_that_comes_back_takes_the_answer_it_is_owed(came_first: bool) -> None:
+    """A snapshot asked for in its earlier life is answered once, whether its first delta came or not."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.books.remove(a.SYMBOL)
+    book = shelf.books.new_book(a.SYMBOL)
+    stream = shelf.bench.stream("depth", book=book, act=shelf.books.act)
+    assert isinstance(stream, DepthStream)
+    shelf.books.add(stream)
+    if came_first:
+        stream.accept(a.depth(11, 12), RECV_NS)
+    shelf.snapshot(12)
+    if not came_first:
+        stream.accept(a.depth(11, 12), RECV_NS)
+        shelf.snapshot(12)
+
+    assert shelf.books.live == 1
 
 
 def test_periodic_books_are_spread_over_the_period() -> None:

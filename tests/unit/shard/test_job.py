@@ -26,7 +26,7 @@ def written(tmp_path: Path) -> Path:
         environment={
             "INGEST_DATABASE_URL": SECRET_URL,
             "INGEST_SERVICE_DATA_DIR": str(tmp_path),
-            "INGEST_SPOT_STALE_AFTER_S": "{ trade = 4.5 }",
+            "INGEST_SILENCE_FIXED_S": "{ trade = 4.5 }",
         }
     )
     path = job_path(tmp_path, 1)
@@ -40,7 +40,7 @@ def test_shard_reads_what_the_supervisor_wrote(tmp_path: Path) -> None:
 
     assert job.plan == PLAN
     assert job.symbol_ids == {"BTCUSDT": 7, "币安人生USDT": 8}
-    assert job.settings.spot.stale_after_s.of("trade") == 4.5
+    assert job.settings.silence.fixed_for("BTCUSDT", "trade") == 4.5
     assert job.settings.service.data_dir == tmp_path
     assert job.settings.database.url.get_secret_value() == SECRET_URL
 

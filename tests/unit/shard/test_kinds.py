@@ -173,6 +173,17 @@ def test_candle_that_closes_late_fills_its_gap() -> None:
     assert stream.duplicates == 1
 
 
+def test_version_of_a_candle_that_was_overtaken_is_dropped() -> None:
+    """Two connections bring each version twice, and an old one must not overwrite a newer."""
+    bench = Bench()
+    stream = bench.stream("kline_1m")
+    for after_ms in (1_000, 3_000, 1_000, 3_000, 5_000):
+        stream.accept(a.kline(0, after_ms=after_ms), RECV_NS)
+
+    assert bench.rows(KLINES) == 3
+    assert stream.duplicates == 2
+
+
 def test_resumed_candles_continue_the_newest_closed_one() -> None:
     """The candle after it is next; one further on is behind a gap."""
     bench = Bench()

@@ -8,8 +8,11 @@ import pytest
 from ingest.board.layout import BoardSnapshot, FeedState, ShardState, StreamState
 from ingest.board.mapped import BoardWriter, board_path, read_board
 from ingest.events import StreamKey
+from ingest.feed.contract import Signs
+from ingest.feed.endings import EndClass
 from ingest.feed.lifecycle import FeedPhase
 from ingest.shard.books import Books
+from ingest.shard.feeds import CarriedFeed
 from ingest.shard.pipeline import SessionCounters
 from ingest.shard.status import TICK_S, CachedInstant, Sources, StatusWriter
 from tests.unit.shard import builders as a
@@ -27,15 +30,14 @@ class Shown:
         self.path = board_path(folder, 1)
         keys = [StreamKey("spot", a.SYMBOL, "trade")]
         self.board = BoardWriter.create(
-            self.path, shard=1, pid=42, keys=keys, feeds=1, started_wall_ns=RECV_NS
+            self.path, shard=1, pid=42, keys=keys, feeds=[3], started_wall_ns=RECV_NS
         )
         instant = CachedInstant(self.clock)
         books = Books(
             self.bench.batcher, clock=self.clock, instant=instant, store_every_s=300.0, stored_levels=100
         )
         sources = Sources(
-            streams=[self.stream],
-            feeds=[(self.feed, self.lane)],  # type: ignore[list-item]
+            feeds={3: CarriedFeed(self.feed, self.lane, 0)},  # type: ignore[arg-type]
             books=books,
             batcher=self.bench.batcher,
             counters=self.counters,
@@ -69,15 +71,44 @@ def test_header_says_what_the_parts_say(shown: Shown) -> None:
     assert (header.store_errors, header.database_up, header.rest_weight_used) == (3, 0, 250)
 
 
+def test_feed_says_why_its_connections_ended(shown: Shown) -> None:
+    """Reasons are counted by class."""
+    shown.feed.ends.add("closed_by_exchange: going away")
+    (feed,) = shown.read().feeds
+
+    assert {kind: count for kind, count in feed.ends.items() if count} == {EndClass.CLOSED_BY_EXCHANGE: 1}
+
+
 def test_stream_says_what_was_received_and_committed(shown: Shown) -> None:
     """Committed is not received."""
     shown.stream.accept(a.trade(1), RECV_NS)
-    shown.stream.state = StreamState.LIVE
     (slot,) = shown.read().streams
 
-    assert slot.values.state is StreamState.LIVE
     assert (slot.values.last_event_us, slot.values.committed_event_us) == (a.T0_US + 1_000, 0)
-    assert (slot.values.last_id, slot.values.messages, slot.values.threshold_ms) == (1, 1, 10_000)
+    assert (slot.values.last_id, slot.values.messages, slot.values.feed) == (1, 1, 3)
+
+
+def test_stream_s_state_is_what_a_shard_can_know(shown: Shown) -> None:
+    """It has not spoken yet, it has, its feed is away; whether it is silent is judged elsewhere."""
+    states = []
+    for accept, phase in ((False, FeedPhase.LIVE), (True, FeedPhase.LIVE), (True, FeedPhase.CONNECTING)):
+        if accept:
+            shown.stream.accept(a.trade(1), RECV_NS)
+        shown.feed.phase = phase
+        states.append(shown.read().streams[0].values.state)
+
+    assert states == [StreamState.STARTING, StreamState.LIVE, StreamState.RECOVERING]
+
+
+def test_feed_says_what_can_be_seen_of_its_connection(shown: Shown) -> None:
+    """Each sign in its own word."""
+    shown.feed.signs = Signs(1, 2, 3, 4, 5, 6)
+    shown.feed.sessions = 2
+    (feed,) = shown.read().feeds
+
+    assert (feed.feed, feed.sessions) == (3, 2)
+    assert (feed.connected_wall_ns, feed.last_ping_ns, feed.probe_wall_ns) == (1, 2, 3)
+    assert (feed.pong_wall_ns, feed.pong_latency_us, feed.local_port) == (4, 5, 6)
 
 
 @pytest.mark.parametrize(

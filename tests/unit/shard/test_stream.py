@@ -61,6 +61,30 @@ def test_broken_feed_is_remembered_until_the_next_row() -> None:
     assert stream.reconnects == 1
 
 
+def test_stream_that_was_mute_names_that_cause() -> None:
+    """What is missing when a stream comes back after a new subscription was missed by its silence."""
+    bench = Bench()
+    stream = bench.stream("trade")
+    accept_trades(stream, 5)
+    stream.broke("resubscribe")
+    accept_trades(stream, 8)
+
+    assert [gap.cause for gap in bench.gaps(TRADES) if isinstance(gap, Gap)] == ["resubscribe"]
+
+
+def test_stream_that_leaves_says_what_it_owes() -> None:
+    """Rows that found the buffer full are confessed although none follows them."""
+    bench = Bench.with_buffer(trade_bytes())
+    stream = bench.stream("trade")
+    accept_trades(stream, 1, 2)
+    stream.leave()
+    stream.leave()
+    (gap,) = bench.gaps(TRADES)
+
+    assert isinstance(gap, Gap)
+    assert (gap.first_id, gap.last_id, gap.cause) == (2, 2, "buffer_full")
+
+
 def test_feed_that_breaks_before_the_first_row_breaks_nothing() -> None:
     """Where nothing is stored yet, nothing can be missing."""
     bench = Bench()
