@@ -18,6 +18,8 @@ _COMMANDS = MappingProxyType(
         "migrate": "ingest.cli.migrate",
         "status": "ingest.cli.status",
         "book": "ingest.cli.book",
+        "alerts": "ingest.cli.alerts",
+        "deadman": "ingest.cli.deadman",
     }
 )
 

@@ -6,7 +6,15 @@ import pytest
 
 from ingest.board.layout import HeaderValues, ShardState, StreamState, StreamValues
 from ingest.events import StreamKey
-from ingest.ops.health import DEFAULT_LIMIT_S, MAX_REASONS, Answer, freshness_report, liveness, readiness
+from ingest.ops.health import (
+    DEFAULT_LIMIT_S,
+    DOUBT_S,
+    MAX_REASONS,
+    Answer,
+    freshness_report,
+    liveness,
+    readiness,
+)
 from ingest.supervisor.freshness import ShardFacts, StreamFreshness, judge_all
 from tests.unit.board.builders import (
     BTC_DEPTH,
@@ -142,6 +150,40 @@ def test_asked_about_an_age_the_rows_age_alone_decides(max_age_s: float, ok: boo
     rows = rows_of({BTC_TRADE: a_stream(age_s=4, threshold_s=1, state=StreamState.STALE)})
 
     assert freshness_report(rows, max_age_s=max_age_s, kind_limits_s={"trade": 100}).ok is ok
+
+
+def test_suspect_has_time_until_its_witness_was_heard() -> None:
+    """Every silence that is quiet in the end begins as a doubt, which alone is no reason to wake anybody."""
+    assert report_on(a_stream(age_s=60 + DOUBT_S - 1, state=StreamState.SUSPECT)).ok
+    assert not report_on(a_stream(age_s=60 + DOUBT_S + 1, state=StreamState.SUSPECT)).ok
+
+
+@pytest.mark.parametrize(("proven_s", "ok"), [(60 + DOUBT_S - 1, True), (60 + DOUBT_S + 1, False)])
+def test_quiet_stream_whose_proof_is_sought_anew_does_not_count(proven_s: float, ok: bool) -> None:
+    """The proof may be as old as the threshold and the doubt together, whatever age was asked about."""
+    (row,) = rows_of({BTC_TRADE: a_stream(age_s=9_000, state=StreamState.SUSPECT)})
+    row = row._replace(verified_quiet_us=row.updated_us - int(proven_s * 1e6))
+
+    assert freshness_report([row]).ok is ok
+    assert freshness_report([row], max_age_s=30).ok is ok
+
+
+def test_stream_that_has_just_spoken_after_an_hour_is_not_late() -> None:
+    """Its row is on its way; but who asks about an age asks about what is in the table."""
+    rows = rows_of({BTC_TRADE: a_stream(age_s=3_600, received_s=0.1)})
+    rows = [row._replace(state="live", diagnosis="") for row in rows]
+
+    assert freshness_report(rows).ok
+    assert not freshness_report(rows, max_age_s=60).ok
+
+
+def test_limit_of_every_other_kind_leaves_the_named_ones() -> None:
+    """A star stands for the kinds that have no limit of their own."""
+    rows = rows_of({BTC_TRADE: a_stream(age_s=20), BTC_DEPTH: a_stream(age_s=20)})
+
+    assert freshness_report(rows, kind_limits_s={"*": 10, "depth": 30}).reasons == (
+        "spot:BTCUSDT:trade: newest row is 20.0 s old, limit 10 s (live)",
+    )
 
 
 @pytest.mark.parametrize("state", [StreamState.HALTED, StreamState.QUIET])

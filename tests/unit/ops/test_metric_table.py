@@ -1,10 +1,13 @@
 """The table keeps Prometheus' rules for names."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS, MetricRow
+from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS, MetricRow, markdown_table
+
+README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.mark.parametrize("row", METRICS, ids=lambda row: row.name)
@@ -26,3 +29,8 @@ def test_names_are_unique() -> None:
 def test_only_per_stream_metrics_have_a_symbol_label() -> None:
     """Labels without a bound are kept to the metrics that must be asked for."""
     assert {row for row in METRICS if "symbol" in row.labels} == set(PER_STREAM_METRICS)
+
+
+def test_readme_shows_this_table() -> None:
+    """The table in the README is `markdown_table()`, word for word: print it and put it there."""
+    assert markdown_table() in README.read_text(encoding="utf-8")

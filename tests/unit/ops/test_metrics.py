@@ -5,8 +5,10 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.board.layout import FeedValues, HeaderValues, ShardState, StreamState
+from ingest.feed.endings import EndClass
 from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS
 from ingest.ops.metrics import Samples, make_registry
+from ingest.ops.vigil_facts import AlertCounts, Filling, VigilFacts
 from ingest.supervisor.freshness import ServiceFacts
 from tests.unit.board.builders import (
     BTC_DEPTH,
@@ -26,12 +28,12 @@ from tests.unit.board.builders import (
 Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def text_of(facts: ServiceFacts, *, per_stream: bool = False) -> str:
-    return generate_latest(make_registry(lambda: facts, per_stream=per_stream)).decode()
+def text_of(facts: ServiceFacts, vigil: VigilFacts | None = None, *, per_stream: bool = False) -> str:
+    return generate_latest(make_registry(lambda: facts, lambda: vigil, per_stream=per_stream)).decode()
 
 
-def scrape(facts: ServiceFacts, *, per_stream: bool = False) -> Scrape:
-    families = text_string_to_metric_families(text_of(facts, per_stream=per_stream))
+def scrape(facts: ServiceFacts, vigil: VigilFacts | None = None, *, per_stream: bool = False) -> Scrape:
+    families = text_string_to_metric_families(text_of(facts, vigil, per_stream=per_stream))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -52,9 +54,30 @@ def full_facts() -> ServiceFacts:
     )
 
 
+def full_vigil() -> VigilFacts:
+    """A vigil that knows everything."""
+    return VigilFacts(
+        incidents_open={"half_open": 1, "unknown": 0},
+        incidents_total={"half_open": 7},
+        steps_total={"resubscribe": 3},
+        verdicts_total={"quiet": 11},
+        incident_writes_dropped=1,
+        sweep_age_s=12.5,
+        deficits={"BTCUSDT": 0, "ETHUSDT": 4, "BNBUSDT": 9},
+        exchange_answers=True,
+        clock_offset_s=-0.25,
+        banned_for_s=90.0,
+        budgets={"weight": Filling(420, 5_100)},
+        table_age_s=0.5,
+        alerts=AlertCounts(
+            delivered=21, failed_attempts=22, given_up=23, dropped=24, waiting=25, standing=26, held_back=27
+        ),
+    )
+
+
 def test_exported_names_types_and_labels_are_exactly_those_of_the_table() -> None:
     """Every metric of the table has a sample when everything happened, and there is no other."""
-    families = list(text_string_to_metric_families(text_of(full_facts(), per_stream=True)))
+    families = list(text_string_to_metric_families(text_of(full_facts(), full_vigil(), per_stream=True)))
     exported = {
         (sample.name, family.type, tuple(sorted(sample.labels)), family.documentation)
         for family in families
@@ -66,10 +89,10 @@ def test_exported_names_types_and_labels_are_exactly_those_of_the_table() -> Non
 
 def test_per_stream_metrics_are_left_out_unless_asked_for() -> None:
     """By default no label has a symbol in it."""
-    names = {name for name, _ in scrape(full_facts())}
+    names = {name for name, _ in scrape(full_facts(), full_vigil())}
 
     assert names == {row.name for row in METRICS} - {row.name for row in PER_STREAM_METRICS}
-    assert "BTCUSDT" not in text_of(full_facts())
+    assert "BTCUSDT" not in text_of(full_facts(), full_vigil())
 
 
 def test_shard_numbers_are_in_base_units() -> None:
@@ -102,7 +125,7 @@ def test_every_header_value_has_its_own_metric() -> None:
 def test_stream_numbers_are_summed_by_shard_market_and_kind() -> None:
     """Two trade streams are one series; counters carry the shard so that a reset is seen as one."""
     streams = {
-        BTC_TRADE: a_stream(age_s=1, messages=10, duplicates=1, gaps_opened=1, rows_committed=8),
+        BTC_TRADE: a_stream(age_s=1, messages=10, duplicates=1, gaps_opened=1),
         ETH_TRADE: a_stream(age_s=9, messages=5, state=StreamState.STALE, reconnects=2, refused_rows=3),
         BTC_DEPTH: never_seen(),
     }
@@ -110,7 +133,6 @@ def test_stream_numbers_are_summed_by_shard_market_and_kind() -> None:
     trades = {"shard": "0", "market": "spot", "kind": "trade"}
 
     assert at(scraped, "ingest_stream_messages_total", **trades) == 15
-    assert at(scraped, "ingest_stream_committed_rows_total", **trades) == 8
     assert at(scraped, "ingest_stream_duplicates_total", **trades) == 1
     assert at(scraped, "ingest_stream_gaps_opened_total", **trades) == 1
     assert at(scraped, "ingest_stream_refused_rows_total", **trades) == 3
@@ -132,6 +154,87 @@ def test_what_never_happened_has_no_sample() -> None:
     assert "ingest_stream_age_seconds" not in names
     assert "ingest_feed_last_ping_age_seconds" not in names
     assert "ingest_stream_threshold_seconds" in names
+
+
+def test_reconnects_are_counted_by_feed_and_reason() -> None:
+    """Each class of reasons has a series, zeros too, so that a first reconnect is a rise."""
+    board = a_board()
+    feed = FeedValues(feed=4, reconnects=3, ends_rotation=1, ends_half_open=2)
+    scraped = scrape(
+        some_facts(
+            a_shard(type(board)(board.identity, board.heartbeat, board.header, (feed,), board.streams))
+        )
+    )
+    name = "ingest_feed_reconnects_total"
+
+    assert at(scraped, name, shard="0", feed="4", reason="half_open") == 2
+    assert at(scraped, name, shard="0", feed="4", reason="rotation") == 1
+    assert sum(value for key, value in scraped.items() if key[0] == name) == 3
+    assert sum(1 for key in scraped if key[0] == name) == len(EndClass)
+
+
+def test_thresholds_are_told_by_kind_with_the_shortest_and_the_longest() -> None:
+    """One series a kind is enough to see that none has run away."""
+    streams = {
+        BTC_TRADE: a_stream(threshold_s=5),
+        ETH_TRADE: a_stream(threshold_s=900),
+        BTC_DEPTH: a_stream(threshold_s=0),
+    }
+    scraped = scrape(some_facts(a_shard(a_board(streams))))
+    trades = {"shard": "0", "market": "spot", "kind": "trade"}
+
+    assert at(scraped, "ingest_stream_threshold_min_seconds", **trades) == 5
+    assert at(scraped, "ingest_stream_threshold_max_seconds", **trades) == 900
+    assert not [labels for name, labels in scraped if "threshold" in name and ("kind", "depth") in labels]
+
+
+def test_vigil_tells_incidents_steps_and_verdicts_by_name() -> None:
+    """What is open, and what has been since the start."""
+    scraped = scrape(full_facts(), full_vigil())
+
+    assert at(scraped, "ingest_incidents_open", diagnosis="half_open") == 1
+    assert at(scraped, "ingest_incidents_open", diagnosis="unknown") == 0
+    assert at(scraped, "ingest_incidents_total", diagnosis="half_open") == 7
+    assert at(scraped, "ingest_ladder_steps_total", step="resubscribe") == 3
+    assert at(scraped, "ingest_witness_verdicts_total", verdict="quiet") == 11
+
+
+def test_sweep_tells_how_far_we_are_behind_the_exchange() -> None:
+    """Over all symbols, and of the worst."""
+    scraped = scrape(full_facts(), full_vigil())
+
+    assert at(scraped, "ingest_sweep_age_seconds") == 12.5
+    assert at(scraped, "ingest_sweep_symbols") == 3
+    assert at(scraped, "ingest_sweep_symbols_behind") == 2
+    assert at(scraped, "ingest_sweep_trades_behind") == 13
+    assert at(scraped, "ingest_sweep_trades_behind_max") == 9
+
+
+def test_address_and_clock_are_told() -> None:
+    """Bans, budgets with their limits, and the clock against the exchange's."""
+    scraped = scrape(full_facts(), full_vigil())
+
+    assert at(scraped, "ingest_rest_banned_seconds") == 90
+    assert at(scraped, "ingest_budget_used", budget="weight") == 420
+    assert at(scraped, "ingest_budget_limit", budget="weight") == 5_100
+    assert at(scraped, "ingest_clock_offset_seconds") == -0.25
+    assert at(scraped, "ingest_exchange_rest_up") == 1
+
+
+def test_every_count_of_alerts_has_its_own_metric() -> None:
+    """No two of them read the same number."""
+    scraped = scrape(full_facts(), full_vigil())
+
+    found = [value for (name, _), value in scraped.items() if name.startswith("ingest_alert")]
+    assert sorted(found) == [21, 22, 23, 24, 25, 26, 27]
+
+
+def test_what_no_sweep_has_said_yet_has_no_sample() -> None:
+    """A deficit of zero would be a lie before the first sweep."""
+    names = {name for name, _ in scrape(full_facts(), VigilFacts())}
+
+    assert not {name for name in names if name.startswith(("ingest_sweep", "ingest_clock"))}
+    assert "ingest_exchange_rest_up" not in names
 
 
 def test_shard_without_a_board_is_down_and_says_nothing_else() -> None:
