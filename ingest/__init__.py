@@ -16,7 +16,7 @@ The package reads in the order a message travels; imports go the same way and ne
 
 Invariants, each with one owner:
 
-* A stream is judged by its data, never by its connection (`feed.staleness`).
+* A stream is judged by its data, never by its connection (`supervisor.watch`).
 * A gap is a row in the ledger before, or together with, the first row after it (`buffer.batcher`).
 * A book that is not known to be right is not shown (`book.sync`).
 * A row is acknowledged after its commit, and writing it twice is harmless (`store.writer`).

@@ -33,6 +33,8 @@ DEFAULT_FILE = Path("ingest.toml")
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Tree: TypeAlias = dict[str, JsonValue]
 
+EVERY_OTHER_KIND = "*"
+
 _OTHER_VARIABLES = frozenset({"INGEST_CONFIG"})
 """`INGEST_*` names that are not settings."""
 
@@ -66,6 +68,20 @@ Kind: TypeAlias = Annotated[str, AfterValidator(_known_kind)]
 WebsocketUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("wss", "ws"), url))]
 RestUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("https", "http"), url))]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+AlertRule: TypeAlias = Literal[
+    "stream_stale",
+    "stale_share",
+    "feed_reconnects",
+    "shard_restarts",
+    "shard_quarantined",
+    "database_stalled",
+    "rest_banned",
+    "clock_offset",
+    "exchange_down",
+    "table_not_written",
+]
+"""The names of `ingest.ops.alert_rules.RuleName`."""
 
 
 class DatabaseSection(_Section):
@@ -95,6 +111,16 @@ class ServiceSection(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
     per_stream_metrics: bool = False
+    freshz_max_age_s: dict[str, Seconds] = Field(
+        default_factory=dict, description="by kind; `*` is any other; a kind without one has the learned ones"
+    )
+
+    @field_validator("freshz_max_age_s")
+    @classmethod
+    def _name_kinds(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value.keys() - {EVERY_OTHER_KIND}:
+            _known_kind(name)
+        return value
 
 
 class BatchSection(_Section):
@@ -120,22 +146,70 @@ class TopSymbols(_Section):
     top: int = Field(default=50, ge=1, le=5_000)
 
 
-class StaleAfterSection(_Section):
-    """Seconds of silence after which a stream of a kind is stale."""
+class KindSeconds(_Section):
+    """Seconds for each kind of stream; all intervals of klines share one."""
 
-    trade: Seconds = 120.0
-    agg_trade: Seconds = 120.0
-    book_ticker: Seconds = 60.0
-    depth: Seconds = 60.0
-    kline: Seconds = 120.0
-    mini_ticker: Seconds = 60.0
-    ticker: Seconds = 60.0
-    avg_price: Seconds = 120.0
+    trade: Seconds
+    agg_trade: Seconds
+    book_ticker: Seconds
+    depth: Seconds
+    kline: Seconds
+    mini_ticker: Seconds
+    ticker: Seconds
+    avg_price: Seconds
 
     def of(self, kind: str) -> float:
-        """Threshold of a kind in seconds; all intervals of `kline_*` share one."""
+        """The value for a kind of stream."""
         value: float = getattr(self, "kline" if kind.startswith("kline_") else kind)
         return value
+
+
+class FloorSection(KindSeconds):
+    """No learned threshold is shorter."""
+
+    trade: Seconds = 5.0
+    agg_trade: Seconds = 5.0
+    book_ticker: Seconds = 5.0
+    depth: Seconds = 5.0
+    kline: Seconds = 10.0
+    mini_ticker: Seconds = 5.0
+    ticker: Seconds = 5.0
+    avg_price: Seconds = 10.0
+
+
+class CeilingSection(KindSeconds):
+    """No learned threshold is longer, and a stream of which nothing is known yet has this one."""
+
+    trade: Seconds = 900.0
+    agg_trade: Seconds = 900.0
+    book_ticker: Seconds = 300.0
+    depth: Seconds = 300.0
+    kline: Seconds = 900.0
+    mini_ticker: Seconds = 900.0
+    ticker: Seconds = 900.0
+    avg_price: Seconds = 900.0
+
+
+class SilenceSection(_Section):
+    """How silence is judged. `fixed_s` names kinds, or SYMBOL:kind, whose threshold is not learned."""
+
+    factor: float = Field(default=4.0, ge=3.0, le=5.0)
+    floor_s: FloorSection = FloorSection()
+    ceiling_s: CeilingSection = CeilingSection()
+    fixed_s: dict[str, Seconds] = Field(default_factory=dict)
+    sweep_every_s: Annotated[float, Field(ge=10, le=3_600)] = 60.0
+    listing_every_s: Annotated[float, Field(ge=10, le=3_600)] = 60.0
+
+    @field_validator("fixed_s")
+    @classmethod
+    def _name_kinds(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            _known_kind(name.rpartition(":")[2])
+        return value
+
+    def fixed_for(self, symbol: str, kind: str) -> float | None:
+        """The fixed threshold of a stream: by symbol and kind, else by kind, else none."""
+        return self.fixed_s.get(f"{symbol}:{kind}", self.fixed_s.get(kind))
 
 
 class SpotSection(_Section):
@@ -153,7 +227,6 @@ class SpotSection(_Section):
     stored_levels: int = Field(
         default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot"
     )
-    stale_after_s: StaleAfterSection = StaleAfterSection()
 
     @field_validator("symbols", mode="before")
     @classmethod
@@ -185,15 +258,74 @@ class UsdmSection(_Section):
     enabled: Literal[False] = False
 
 
+class AlertsSection(_Section):
+    """Who is told of trouble, and from when on something is trouble. No `urls`: the log alone is told."""
+
+    urls: list[SecretStr] = Field(default=[], description="of apprise; they may hold passwords")
+    name: str = Field(default="ingest", min_length=1, max_length=80, description="begins every subject")
+    min_severity: Literal["warning", "critical"] = "warning"
+    disabled: list[AlertRule] = []
+    stream_stale_s: Seconds = 60.0
+    stale_share: Share = 0.05
+    stale_share_critical: Share = 0.25
+    feed_reconnects: int = Field(default=5, ge=1, le=1_000)
+    feed_reconnects_window_s: Seconds = 600.0
+    shard_restarts: int = Field(default=3, ge=1, le=1_000)
+    shard_restarts_window_s: Seconds = 600.0
+    database_stalled_s: Seconds = 30.0
+    rest_ban_s: Seconds = 1.0
+    rest_ban_critical_s: Seconds = 300.0
+    clock_offset_s: Seconds = 0.5
+    clock_offset_critical_s: Seconds = 5.0
+    exchange_down_s: Seconds = 30.0
+    table_age_s: Seconds = 15.0
+    recovered_after_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
+    group_wait_s: Annotated[float, Field(ge=0, le=300)] = 5.0
+    remind_every_s: Annotated[float, Field(ge=60, le=604_800)] = 14_400.0
+    burst: int = Field(default=10, ge=1, le=1_000)
+    per_hour: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    deadline_s: Annotated[float, Field(ge=1, le=300)] = 20.0
+    give_up_after_s: Annotated[float, Field(ge=1, le=86_400)] = 3_600.0
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _urls_apart(cls, value: JsonValue) -> JsonValue:
+        # Not at commas as elsewhere: an apprise URL may have commas of its own, but no spaces.
+        return [*value.split()] if isinstance(value, str) else value
+
+    @field_validator("disabled", mode="before")
+    @classmethod
+    def _rule_words(cls, value: JsonValue) -> JsonValue:
+        return _words_in(value) if isinstance(value, str) else value
+
+
+class DeadmanSection(_Section):
+    """What `ingest deadman` calls silence. `hours` are UTC, such as `Mon-Fri 08:00-18:00`."""
+
+    max_silence_s: Seconds = 300.0
+    hours: list[str] = Field(default=["Mon-Sun 00:00-24:00"], min_length=1)
+    table_max_age_s: Seconds = 60.0
+    deadline_s: Annotated[float, Field(ge=5, le=600)] = 30.0
+
+    @field_validator("hours", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: JsonValue) -> JsonValue:
+        # Not at commas as elsewhere: `Sat,Sun 10:00-12:00` is one entry.
+        return [value] if isinstance(value, str) else value
+
+
 class Settings(_Section):
-    """The whole tree. `database.url` is the only secret in it."""
+    """The whole tree. The secrets in it are `database.url` and `alerts.urls`."""
 
     database: DatabaseSection = DatabaseSection()
     service: ServiceSection = ServiceSection()
     batch: BatchSection = BatchSection()
     limits: LimitsSection = LimitsSection()
+    silence: SilenceSection = SilenceSection()
     spot: SpotSection = SpotSection()
     usdm: UsdmSection = UsdmSection()
+    alerts: AlertsSection = AlertsSection()
+    deadman: DeadmanSection = DeadmanSection()
 
 
 def session_limits(settings: Settings) -> SessionLimits:
@@ -301,6 +433,6 @@ def _describe(item: ErrorDetails, file: str, origins: dict[tuple[str, str], str]
             message = 'expected "*", a list of names, or { quote = [...], top = N }'
     elif item["type"] == "extra_forbidden":
         message = "no such setting"
-    secret = location[:2] == ["database", "url"]
+    secret = location[:2] in (["database", "url"], ["alerts", "urls"])
     given = "" if secret or item["type"] in {"missing", "extra_forbidden"} else f" (given: {item['input']!r})"
     return f"{place or file}: {key}: {message}{given}"

@@ -150,11 +150,11 @@ def _may_close(shown: _Demo, elapsed_s: float, status: Status) -> bool:
     """Whether the time is up and the service has had its chance to mend what was broken.
 
     What a stream misses at the very end, no later message can give away: so the market stays open until
-    all streams are live again, the last fault being long enough ago to have been noticed.
+    all streams are well again, the last fault being long enough ago to have been noticed.
     """
     least_s = max(shown.duration_s, KILL_AT * shown.duration_s + _MENDING_S)
-    all_live = status.live == status.streams > 0
-    return elapsed_s >= least_s and (all_live or elapsed_s >= least_s + _MENDING_DEADLINE_S)
+    all_well = status.well == status.streams > 0
+    return elapsed_s >= least_s and (all_well or elapsed_s >= least_s + _MENDING_DEADLINE_S)
 
 
 def _tell(shown: _Demo, elapsed_s: float, status: Status) -> None:

@@ -19,7 +19,7 @@ _STALE_AFTER_S = {
     "agg_trade": 6.0,
     "book_ticker": 6.0,
     "depth": 6.0,
-    "kline": 12.0,
+    "kline_1s": 12.0,
     "mini_ticker": 12.0,
     "ticker": 12.0,
     "avg_price": 12.0,
@@ -59,7 +59,7 @@ async def service(folder: Path, exchange_url: str, *, clock: Clock) -> AsyncIter
         "INGEST_SPOT_SYMBOLS": "*",
         "INGEST_SPOT_KINDS": ",".join(KINDS),
         "INGEST_SPOT_STREAMS_PER_FEED": "64",
-        "INGEST_SPOT_STALE_AFTER_S": _as_toml(_STALE_AFTER_S),
+        "INGEST_SILENCE_FIXED_S": _as_toml(_STALE_AFTER_S),
     }
     log = folder / "service.log"
     async with _running(("run",), log, settings) as process:

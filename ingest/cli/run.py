@@ -13,11 +13,17 @@ from ingest.cli.options import config_option
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
 from ingest.errors import IngestError, LocationRefused, RestUnavailable
+from ingest.ops.alert_view import AlertView
+from ingest.ops.alerts import Alerts, alert_settings
 from ingest.ops.http import HttpSources, make_app, serve
 from ingest.ops.logs import LogSettings, configure_logs
+from ingest.ops.targets import open_targets
+from ingest.ops.vigil_facts import vigil_facts
 from ingest.supervisor.service import Supervisor
 
 log = structlog.get_logger()
+
+_ALERT_DRAIN_S = 1.0
 
 _REFUSED_ADVICE = """\
 The exchange refuses to serve the place that this machine calls from (HTTP 451).
@@ -39,30 +45,52 @@ def run(config_file: Path | None) -> int:
     settings = load_settings(config_file)
     service = settings.service
     configure_logs(LogSettings(level=service.log_level, format=service.log_format))
+    # Opening the targets imports what they need and may take a second: before the loop turns.
+    chosen = alert_settings(settings)
+    targets = open_targets(chosen.urls)
+    alerts = Alerts(chosen, targets, clock=SystemClock(), rng=random.SystemRandom())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_until_stopped(settings))
+            runner.run(serve_until_stopped(settings, alerts))
     except* IngestError as errors:
         raise _advised(_first(errors)) from None
     return 0
 
 
-async def serve_until_stopped(settings: Settings) -> None:
+async def serve_until_stopped(settings: Settings, alerts: Alerts) -> None:
     """Run until SIGTERM or Ctrl-C."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    supervisor = Supervisor(settings, clock=SystemClock(), rng=random.SystemRandom())
+    clock = SystemClock()
+    supervisor = Supervisor(settings, clock=clock, rng=random.SystemRandom())
     sources = HttpSources(
         facts=supervisor.facts,
+        vigil=lambda: vigil_facts(supervisor, alerts, clock.monotonic_s()),
+        kind_limits_s=settings.service.freshz_max_age_s,
         tick_age_s=supervisor.tick_age_s,
         per_stream_metrics=settings.service.per_stream_metrics,
     )
     async with serve(make_app(sources), settings.service.http_host, settings.service.http_port) as port:
         log.info("http.listening", url=f"http://{settings.service.http_host}:{port}/")
-        await supervisor.run(stop)
+        async with asyncio.TaskGroup() as group:
+            alerting = [
+                group.create_task(alerts.run(), name="alerts"),
+                group.create_task(_watch_for_alerts(supervisor, alerts), name="alert rules"),
+            ]
+            await supervisor.run(stop)
+            await alerts.delivery.drain(_ALERT_DRAIN_S)
+            for task in alerting:
+                task.cancel()
     log.info("service.stopped")
+
+
+async def _watch_for_alerts(supervisor: Supervisor, alerts: Alerts) -> None:
+    view, clock = AlertView(), SystemClock()
+    while True:
+        alerts.consider(view.facts(supervisor, clock.monotonic_s()))
+        await asyncio.sleep(1.0)
 
 
 def _first(errors: BaseExceptionGroup[IngestError]) -> IngestError:

@@ -1,7 +1,8 @@
-"""`ingest status`: how fresh every stream is, as any query sees it."""
+"""`ingest status`: how fresh every stream is, as any query sees it, what is wrong, and why we think so."""
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -9,14 +10,30 @@ from rich.live import Live
 
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
-from ingest.cli.tables import Status, console, kinds_table, read_status, seconds, shards_table, streams_table
+from ingest.cli.tables import (
+    Status,
+    console,
+    incidents_table,
+    kinds_table,
+    read_status,
+    seconds,
+    shards_table,
+    streams_table,
+    symbol_table,
+    why_table,
+)
 from ingest.config import Settings, load_settings
 from ingest.store.sessions import connected
 from ingest.store.statements import statement
 
+if TYPE_CHECKING:
+    from ingest.cli.tables import Connection
+
 _DEGRADED = 3
 _TABLE_OLD_S = 10.0
 _WATCH_EVERY_S = 1.0
+_INCIDENTS_OF_SYMBOL = 5
+_WELL = frozenset({"live", "quiet", "halted", "suspect"})
 
 
 @click.command()
@@ -24,9 +41,10 @@ _WATCH_EVERY_S = 1.0
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 @config_option
 def status(symbol: str | None, watch: bool, config_file: Path | None) -> int:
-    """Print streams by kind, shards, and the streams that are not live; with SYMBOL, its streams.
+    """Print streams by kind, shards, open incidents, and the streams that are not live.
 
-    Exit code 0 when every stream is live and the table itself is fresh, else 3.
+    With SYMBOL: its streams, why their thresholds are what they are, and its newest incidents.
+    Exit code 0 when no stream is stale, recovering or starting and the table itself is fresh, else 3.
     """
     settings = load_settings(config_file)
     try:
@@ -39,9 +57,7 @@ async def _show(settings: Settings, symbol: str | None, *, watch: bool) -> int:
     shown = console()
     async with database_url(settings) as url, connected(url, application="ingest status") as connection:
         if symbol is not None:
-            rows = await connection.fetch(statement("status_symbol"), symbol)
-            shown.print(streams_table(rows, f"streams of {symbol}"))
-            return 0 if rows and all(row["state"] == "live" for row in rows) else _DEGRADED
+            return await _show_symbol(shown, connection, symbol)
         found = await read_status(connection)
         if not watch:
             _print(shown, found)
@@ -52,12 +68,35 @@ async def _show(settings: Settings, symbol: str | None, *, watch: bool) -> int:
                 await asyncio.sleep(_WATCH_EVERY_S)
 
 
+async def _show_symbol(shown: Console, connection: "Connection", symbol: str) -> int:
+    rows = await connection.fetch(statement("status_symbol"), symbol)
+    if not rows:
+        shown.print(f"no stream of {symbol} is in the freshness table: is it configured, and does it trade?")
+        return _DEGRADED
+    shown.print(symbol_table(rows, symbol))
+    rhythms = await connection.fetch(statement("rhythm_explanations"), symbol)
+    shown.print(why_table([row["kind"] for row in rows], rhythms))
+    incidents = await connection.fetch(statement("status_incidents_of"), symbol, _INCIDENTS_OF_SYMBOL)
+    if incidents:
+        shown.print(incidents_table(incidents, "newest incidents"))
+    age_s = await connection.fetchval(statement("status_age"))
+    _tell_old_table(shown, age_s)
+    is_well = all(row["state"] in _WELL for row in rows)
+    return 0 if is_well and age_s is not None and age_s < _TABLE_OLD_S else _DEGRADED
+
+
+def _tell_old_table(shown: Console, age_s: float | None) -> None:
+    if age_s is not None and age_s > _TABLE_OLD_S:
+        age = seconds(age_s)
+        shown.print(f"[bold red]the table was last written {age} ago: the supervisor is not running[/]")
+
+
 def _is_well(found: Status) -> bool:
     return (
         found.age_s is not None
         and found.age_s < _TABLE_OLD_S
         and found.streams > 0
-        and found.live == found.streams
+        and found.well == found.streams
     )
 
 
@@ -67,8 +106,8 @@ def _print(shown: Console, found: Status) -> None:
         return
     shown.print(kinds_table(found))
     shown.print(shards_table(found))
+    if found.incidents:
+        shown.print(incidents_table(found.incidents, "open incidents"))
     if found.not_live:
         shown.print(streams_table(found.not_live, "not live"))
-    if found.age_s > _TABLE_OLD_S:
-        age = seconds(found.age_s)
-        shown.print(f"[bold red]the table was last written {age} ago: the supervisor is not running[/]")
+    _tell_old_table(shown, found.age_s)

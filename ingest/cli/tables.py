@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ingest.store.statements import statement
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 _NOT_LIVE_SHOWN = 20
+_INCIDENTS_SHOWN = 20
+_STREAMS_NAMED = 3
 _WIDTH_OF_A_FILE = 180
 
 
@@ -31,6 +35,8 @@ class Status(NamedTuple):
     kinds: "Sequence[Record]"
     not_live: "Sequence[Record]"
     shards: "Sequence[Record]"
+    incidents: "Sequence[Record]"
+    """Open ones, oldest first."""
     gaps: Mapping[tuple[str, str], int]
     age_s: float | None
     """How old the freshness table itself is; None when it is empty."""
@@ -42,6 +48,11 @@ class Status(NamedTuple):
     @property
     def live(self) -> int:
         return sum(row["live"] for row in self.kinds)
+
+    @property
+    def well(self) -> int:
+        """Live, quiet, halted, or a suspect of which nobody knows anything bad."""
+        return sum(row["well"] for row in self.kinds)
 
     @property
     def rows_committed(self) -> int:
@@ -57,6 +68,7 @@ async def read_status(connection: "Connection") -> Status:
         kinds=await connection.fetch(statement("status_kinds")),
         not_live=await connection.fetch(statement("status_not_live"), _NOT_LIVE_SHOWN),
         shards=await connection.fetch(statement("status_shards")),
+        incidents=await connection.fetch(statement("status_incidents_open"), _INCIDENTS_SHOWN),
         gaps=gaps,
         age_s=await connection.fetchval(statement("status_age")),
     )
@@ -64,7 +76,9 @@ async def read_status(connection: "Connection") -> Status:
 
 def kinds_table(status: Status, rates: Mapping[str, float] | None = None) -> Table:
     """Streams by kind; `rates` are stored rows a second by kind, where somebody measures them."""
-    table = _table("streams by kind", ("kind",), ("streams", "live", "stale", "median age", "oldest", "gaps"))
+    table = _table(
+        "streams by kind", ("kind",), ("streams", "live", "quiet", "stale", "median age", "oldest", "gaps")
+    )
     if rates is not None:
         table.add_column("rows/s", justify="right")
     for row in status.kinds:
@@ -73,6 +87,7 @@ def kinds_table(status: Status, rates: Mapping[str, float] | None = None) -> Tab
             row["kind"],
             str(row["streams"]),
             str(row["live"]),
+            str(row["quiet"]),
             stale,
             seconds(row["median_age_s"]),
             seconds(row["age_s"]),
@@ -118,6 +133,67 @@ def streams_table(rows: "Iterable[Record]", title: str) -> Table:
             row["feed"],
         )
     return table
+
+
+def symbol_table(rows: "Iterable[Record]", symbol: str) -> Table:
+    """The streams of one symbol, with the proof of a quiet one and the sweep's count."""
+    right = ("age", "threshold", "proven quiet", "trades behind", "shard", "feed")
+    table = _table(f"streams of {symbol}", ("stream", "state", "diagnosis"), right)
+    for row in rows:
+        table.add_row(
+            f"{row['market']}:{row['symbol']}:{row['kind']}",
+            row["state"],
+            row["diagnosis"] or "",
+            seconds(row["age_s"]),
+            seconds(row["threshold_s"]),
+            f"{seconds(row['proof_age_s'])} ago" if row["proof_age_s"] is not None else "-",
+            "-" if row["trades_behind"] is None else str(row["trades_behind"]),
+            str(row["shard"]),
+            row["feed"],
+        )
+    return table
+
+
+def why_table(kinds: Iterable[str], rhythms: "Iterable[Record]") -> Table:
+    """Why the thresholds are what they are, as last saved: a sentence for each kind."""
+    table = _table("why the thresholds are what they are", ("kind", "threshold"), ("saved",))
+    found = {row["kind"]: row for row in rhythms}
+    for kind in kinds:
+        row = found.get(kind)
+        if row is None:
+            table.add_row(
+                kind,
+                "nothing saved yet: until enough is learned the ceiling holds (saved every five minutes)",
+                "-",
+            )
+        else:
+            table.add_row(kind, escape(row["explanation"]), f"{seconds(row['saved_s'])} ago")
+    return table
+
+
+def incidents_table(rows: "Iterable[Record]", title: str) -> Table:
+    """Incidents: what, where, since when, what was tried."""
+    table = _table(title, ("opened (UTC)", "lasted", "diagnosis", "where", "evidence", "what was done"), ())
+    for row in rows:
+        over = "" if row["closed_at"] is not None else ", [bold red]open[/]"
+        table.add_row(
+            f"{row['opened_at'].astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+            f"{seconds(row['lasted_s'])}{over}",
+            row["diagnosis"],
+            escape(_where(row)),
+            escape(row["evidence"]),
+            escape("\n".join(row["story"])),
+        )
+    return table
+
+
+def _where(row: "Record") -> str:
+    place = "everything" if row["shard"] is None else f"shard {row['shard']}"
+    if row["feed"] is not None:
+        place += f", feed {row['feed']}"
+    streams = row["streams"]
+    more = f"\nand {len(streams) - _STREAMS_NAMED} more" if len(streams) > _STREAMS_NAMED else ""
+    return "\n".join([place, *streams[:_STREAMS_NAMED]]) + more
 
 
 def seconds(value: float | None) -> str:

@@ -6,9 +6,11 @@
                 on the data. The reasons name the streams.
 
 Pure: facts and rows in, an `Answer` out. Streams that are `halted` (the exchange does not trade them)
-or `quiet` (silence that was verified) count for nothing here; a stream that was never seen counts once
-it has been waited for longer than its limit. Doubt is not freshness: `stale`, `recovering`, no streams
-at all, and no row of any stream yet are all answered with no.
+or `quiet` (silence that was verified) count for nothing here, nor does a quiet one whose proof has just
+grown too old and is sought anew (`suspect`, for `DOUBT_S`). A stream that was never seen counts once it
+has been waited for longer than its limit. Doubt is not freshness: `stale`, `recovering`, no streams at
+all, and no row of any stream yet are all answered with no. Only a learned threshold leaves `DOUBT_S`:
+every silence that turns out to be quiet passes through it while the witness is heard.
 """
 
 from collections import Counter
@@ -25,7 +27,15 @@ MAX_REASONS = 20
 DEFAULT_LIMIT_S = 60.0
 """Age allowed to a stream whose shard has not said its threshold yet."""
 
+DOUBT_S = 15.0
+"""How long a suspect may wait for its witness before the doubt itself is told."""
+COMMIT_S = 5.0
+"""A message that came within this time may be on its way to the table: who was quiet for an hour and has
+just spoken is not late. Rows that wait for longer are `database_stalled`, which is stale."""
+EVERY_OTHER_KIND = "*"
+
 NOT_COUNTED = frozenset({"halted", "quiet"})
+LIVE, SUSPECT = "live", "suspect"
 NEVER_FRESH = frozenset({"stale", "recovering"})
 
 
@@ -102,12 +112,12 @@ def freshness_report(
     """Whether every stream that counts has a row young enough.
 
     With `max_age_s` the age alone decides, against that number. Without, a stream's limit is that of
-    its kind in `kind_limits_s`, else its own threshold, and a `stale` or `recovering` stream is never
-    fresh. `last_event_age_seconds` is the greatest age among the streams that count: no stream's
-    newest row is older.
+    its kind in `kind_limits_s` (`*` is any other kind), else its own threshold; a `stale` or
+    `recovering` stream is never fresh, and a `live` one whose message came within `COMMIT_S` is, because
+    its row is on its way. `last_event_age_seconds` is the greatest age among the streams that count.
     """
     limits = _Limits(max_age_s, kind_limits_s or {})
-    counted = [row for row in rows if row.state not in NOT_COUNTED]
+    counted = [row for row in rows if not _is_excused(row)]
     late = sorted((row for row in counted if limits.is_late(row)), key=_waited_s, reverse=True)
     status, reasons = _freshness_status(rows, counted, [limits.reason(row) for row in late])
     states: dict[str, Json] = dict(sorted(Counter(row.state for row in rows).items()))
@@ -143,12 +153,20 @@ class _Limits(NamedTuple):
     def limit_s(self, row: StreamFreshness) -> float:
         if self.max_age_s is not None:
             return self.max_age_s
-        return self.kinds_s.get(row.kind) or row.threshold_s or DEFAULT_LIMIT_S
+        named_s = self.kinds_s.get(row.kind) or self.kinds_s.get(EVERY_OTHER_KIND)
+        return named_s or self._learned_s(row)
+
+    @staticmethod
+    def _learned_s(row: StreamFreshness) -> float:
+        doubt_s = DOUBT_S if row.state == SUSPECT else 0.0
+        return (row.threshold_s or DEFAULT_LIMIT_S) + doubt_s
 
     def is_late(self, row: StreamFreshness) -> bool:
         # Who names an age asks about the rows, not about how we feel about the stream.
         if self.max_age_s is None and row.state in NEVER_FRESH:
             return True
+        if self.max_age_s is None and _has_row_on_its_way(row):
+            return False
         return _waited_s(row) > self.limit_s(row)
 
     def reason(self, row: StreamFreshness) -> str:
@@ -156,6 +174,19 @@ class _Limits(NamedTuple):
         if row.age_s is None:
             return f"{row.key}: no row yet after {row.waiting_s:.1f} s ({why})"
         return f"{row.key}: newest row is {row.age_s:.1f} s old, limit {self.limit_s(row):g} s ({why})"
+
+
+def _is_excused(row: StreamFreshness) -> bool:
+    """Whether nothing can be asked of the stream: it may not speak, or is proven to have had no cause to."""
+    if row.state in NOT_COUNTED:
+        return True
+    proven_us, spoke_us = row.verified_quiet_us or 0, row.last_event_us or 0
+    is_asked_again = row.state == SUSPECT and proven_us > spoke_us
+    return is_asked_again and (row.updated_us - proven_us) / 1e6 <= row.threshold_s + DOUBT_S
+
+
+def _has_row_on_its_way(row: StreamFreshness) -> bool:
+    return row.state == LIVE and (row.updated_us - (row.last_recv_us or 0)) / 1e6 <= COMMIT_S
 
 
 def _waited_s(row: StreamFreshness) -> float:

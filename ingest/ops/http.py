@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 
 from ingest.errors import ConfigError
 from ingest.ops.health import Answer, freshness_report, liveness, readiness, shard_doubt
-from ingest.ops.metrics import make_registry
+from ingest.ops.metrics import AskVigil, make_registry, nothing_known
 from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
 
 SHUTDOWN_S = 1.0
@@ -40,8 +40,10 @@ class HttpSources:
     """What the supervisor knows now; called once for each request."""
     tick_age_s: Callable[[], float]
     """Seconds since the supervisor last went round its loop."""
+    vigil: AskVigil = nothing_known
+    """The same of vigil, budgets and alerts; called once for each scrape of /metrics."""
     kind_limits_s: Mapping[str, float] = field(default_factory=dict)
-    """Ages allowed by kind, where they shall differ from the streams' own thresholds."""
+    """Ages allowed by kind, where they shall differ from the streams' own thresholds; `*` is any other."""
     per_stream_metrics: bool = False
 
 
@@ -53,7 +55,7 @@ def make_app(sources: HttpSources) -> web.Application:
     """The application, not yet served."""
     app = web.Application()
     app[_SOURCES] = sources
-    app[_REGISTRY] = make_registry(sources.facts, per_stream=sources.per_stream_metrics)
+    app[_REGISTRY] = make_registry(sources.facts, sources.vigil, per_stream=sources.per_stream_metrics)
     app.on_response_prepare.append(_never_cached)
     app.add_routes(
         [

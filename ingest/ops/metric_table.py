@@ -1,11 +1,15 @@
 """The one table of metric names: what is exported, in which unit, with which labels.
 
 `metrics` exports these and nothing else. Names follow Prometheus' rules: base units, `_total` on
-counters. Labels are bounded by the plan (shards, feeds, markets, kinds, states); the only metrics with
-a symbol label stand in `PER_STREAM_METRICS` and are exported only when asked for.
+counters. Labels are bounded by the plan (shards, feeds, markets, kinds) and by lists of fixed words
+(states, diagnoses, steps, reasons); the only metrics with a symbol label stand in `PER_STREAM_METRICS`
+and are exported only when asked for.
 
-Counters begin at zero with each start of their shard, which is why all of them carry the shard's
-number: a reset must be seen as one by whoever sums them up.
+Counters of shards begin at zero with each start of their shard, which is why all of them carry the
+shard's number: a reset must be seen as one by whoever sums them up. Counters without a shard begin at
+zero with the supervisor.
+
+`markdown_table` gives the table that the README shows; a test compares the two.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -82,26 +86,62 @@ FEED_METRICS = (
     _gauge("ingest_feed_last_data_age_seconds", _FEED, "Time since market data came.", "seconds"),
     _gauge("ingest_feed_last_ping_age_seconds", _FEED, "Time since the exchange's ping.", "seconds"),
     _counter("ingest_feed_messages_total", _FEED, "Market data messages received."),
-    _counter("ingest_feed_reconnects_total", _FEED, "Connections made after the first."),
+    _counter(
+        "ingest_feed_reconnects_total",
+        (*_FEED, "reason"),
+        "Connections that ended, and attempts that failed (handshake).",
+    ),
     _gauge("ingest_feed_streams", _FEED, "Streams planned on the feed."),
     _gauge("ingest_feed_silent_streams", _FEED, "Streams that have not produced a message on it."),
+    _gauge("ingest_feed_connections", _FEED, "Open connections: 2 while one hands over to the next."),
+    _gauge("ingest_feed_pong_latency_seconds", _FEED, "From the newest ping to our pong.", "seconds"),
 )
 
 STREAM_METRICS = (
     _gauge("ingest_streams", (*_GROUP, "state"), "Streams by state."),
     _gauge("ingest_stream_age_max_seconds", _GROUP, "Age of the newest committed row, worst.", "seconds"),
+    _gauge("ingest_stream_threshold_min_seconds", _GROUP, "Silence that makes suspect, shortest.", "seconds"),
+    _gauge("ingest_stream_threshold_max_seconds", _GROUP, "Silence that makes suspect, longest.", "seconds"),
     _gauge("ingest_stream_open_gaps", _GROUP, "Gaps in the ledger that are still open."),
     _counter("ingest_stream_messages_total", _GROUP, "Messages received."),
-    _counter("ingest_stream_committed_rows_total", _GROUP, "Rows committed."),
     _counter("ingest_stream_duplicates_total", _GROUP, "Messages dropped because they had come before."),
     _counter("ingest_stream_gaps_opened_total", _GROUP, "Gaps found."),
     _counter("ingest_stream_refused_rows_total", _GROUP, "Rows for which the full buffer had no room."),
-    _counter("ingest_stream_reconnects_total", _GROUP, "Times that the stream's feed was replaced or lost."),
+    _counter("ingest_stream_reconnects_total", _GROUP, "Times that a stream was broken off."),
+)
+
+VIGIL_METRICS = (
+    _gauge("ingest_incidents_open", ("diagnosis",), "Incidents that are not over."),
+    _counter("ingest_incidents_total", ("diagnosis",), "Incidents opened."),
+    _counter("ingest_incident_writes_dropped_total", (), "Records the full queue had no room for."),
+    _counter("ingest_ladder_steps_total", ("step",), "Steps of repair that were begun."),
+    _counter("ingest_witness_verdicts_total", ("verdict",), "What the witness said of suspects."),
+    _gauge("ingest_sweep_age_seconds", (), "Time since a sweep was answered.", "seconds"),
+    _gauge("ingest_sweep_symbols", (), "Symbols that the newest sweep could compare."),
+    _gauge("ingest_sweep_symbols_behind", (), "Those of them that lack trades."),
+    _gauge("ingest_sweep_trades_behind", (), "Trades that the exchange has and we do not, all symbols."),
+    _gauge("ingest_sweep_trades_behind_max", (), "The same of the symbol that lacks most."),
+    _gauge("ingest_exchange_rest_up", (), "1 when the exchange answered the newest question by REST."),
+    _gauge("ingest_clock_offset_seconds", (), "Our clock minus the exchange's.", "seconds"),
+    _gauge("ingest_rest_banned_seconds", (), "Time until REST may be asked; 0 when it may.", "seconds"),
+    _gauge("ingest_budget_used", ("budget",), "Used of this address's share within its window."),
+    _gauge("ingest_budget_limit", ("budget",), "The share itself."),
+    _gauge("ingest_table_age_seconds", (), "Time since the freshness table was written.", "seconds"),
+)
+
+ALERT_METRICS = (
+    _gauge("ingest_alerts_standing", (), "Alerts that somebody was told of and that are not over."),
+    _gauge("ingest_alerts_held_back", (), "Notices that wait for the rate limit."),
+    _gauge("ingest_alert_letters_waiting", (), "Letters on their way, over all places."),
+    _counter("ingest_alert_letters_delivered_total", (), "Letters that a place has taken."),
+    _counter("ingest_alert_letters_given_up_total", (), "Letters that no retry could deliver."),
+    _counter("ingest_alert_letters_dropped_total", (), "Letters that a full queue had no room for."),
+    _counter("ingest_alert_attempts_failed_total", (), "Attempts to deliver that failed."),
 )
 
 PER_STREAM_METRICS = (
     _gauge("ingest_stream_age_seconds", _STREAM, "Age of the newest committed row.", "seconds"),
-    _gauge("ingest_stream_threshold_seconds", _STREAM, "Silence after which the stream is stale.", "seconds"),
+    _gauge("ingest_stream_threshold_seconds", _STREAM, "Silence that makes it suspect.", "seconds"),
 )
 
 METRICS = (
@@ -110,5 +150,19 @@ METRICS = (
     *BOARD_METRICS,
     *FEED_METRICS,
     *STREAM_METRICS,
+    *VIGIL_METRICS,
+    *ALERT_METRICS,
     *PER_STREAM_METRICS,
 )
+
+
+def markdown_table() -> str:
+    """The table for people, one line for each metric."""
+    head = ("| metric | type | unit | labels | what it says |", "|---|---|---|---|---|")
+    return "\n".join([*head, *(_markdown_row(row) for row in METRICS)])
+
+
+def _markdown_row(row: MetricRow) -> str:
+    labels = ", ".join(row.labels)
+    note = " Only with `per_stream_metrics`." if row in PER_STREAM_METRICS else ""
+    return f"| `{row.name}` | {row.type} | {row.unit or '1'} | {labels} | {row.help}{note} |"

@@ -1,13 +1,14 @@
 """What the supervisor knows, as Prometheus metrics, put together when somebody scrapes.
 
-Nothing is counted here: the shards keep their numbers on their boards anyway, so a scrape costs the
-shards nothing and a message costs the metrics nothing. `metric_table` says what may be exported; a
-name or a label that is not in the table raises. A number that is not known (no board, never
-happened) has no sample: absent is not zero.
+Nothing is counted here: the shards keep their numbers on their boards anyway, and the supervisor its own
+(`vigil_facts`), so a scrape costs the shards nothing and a message costs the metrics nothing.
+`metric_table` says what may be exported; a name or a label that is not in the table raises. A number
+that is not known (no board, never happened) has no sample: absent is not zero.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 from ingest.board.layout import BoardSnapshot, FeedState, FeedValues, HeaderValues, StreamState, StreamValues
 from ingest.ops.health import freshness_report, readiness
 from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS, MetricRow
+from ingest.ops.vigil_facts import AlertCounts, VigilFacts
 from ingest.supervisor.freshness import (
     ServiceFacts,
     ShardFacts,
@@ -28,11 +30,21 @@ US = 1e-6
 NS = 1e-9
 
 
-class IngestCollector(Collector):
-    """`facts` is called once for each scrape. `per_stream` adds two series for every stream."""
+AskVigil: TypeAlias = Callable[[], VigilFacts | None]
 
-    def __init__(self, facts: Callable[[], ServiceFacts], *, per_stream: bool = False) -> None:
+
+def nothing_known() -> None:
+    """What a service without a vigil knows of silence."""
+
+
+class IngestCollector(Collector):
+    """`facts` and `vigil` are called once for each scrape. `per_stream` adds two series for every stream."""
+
+    def __init__(
+        self, facts: Callable[[], ServiceFacts], vigil: AskVigil = nothing_known, *, per_stream: bool = False
+    ) -> None:
         self._facts = facts
+        self._vigil = vigil
         self._per_stream = per_stream
 
     def describe(self) -> Iterable[Metric]:
@@ -40,16 +52,18 @@ class IngestCollector(Collector):
         return [_family(row) for row in METRICS]
 
     def collect(self) -> Iterator[Metric]:
-        samples = collect_samples(self._facts(), per_stream=self._per_stream)
+        samples = collect_samples(self._facts(), self._vigil(), per_stream=self._per_stream)
         for row in METRICS:
             if row not in PER_STREAM_METRICS or self._per_stream:
                 yield samples.family(row)
 
 
-def make_registry(facts: Callable[[], ServiceFacts], *, per_stream: bool = False) -> CollectorRegistry:
+def make_registry(
+    facts: Callable[[], ServiceFacts], vigil: AskVigil = nothing_known, *, per_stream: bool = False
+) -> CollectorRegistry:
     """A registry of our own: nothing of the process-wide default one leaks into the answer."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(IngestCollector(facts, per_stream=per_stream))
+    registry.register(IngestCollector(facts, vigil, per_stream=per_stream))
     return registry
 
 
@@ -79,7 +93,9 @@ def _family(row: MetricRow) -> GaugeMetricFamily | CounterMetricFamily:
     return kind(row.name, row.help, labels=row.labels, unit=row.unit)
 
 
-def collect_samples(facts: ServiceFacts, *, per_stream: bool = False) -> Samples:
+def collect_samples(
+    facts: ServiceFacts, vigil: VigilFacts | None = None, *, per_stream: bool = False
+) -> Samples:
     """All values of one moment."""
     samples = Samples()
     rows = judge_all(facts)
@@ -88,6 +104,10 @@ def collect_samples(facts: ServiceFacts, *, per_stream: bool = False) -> Samples
     for shard in facts.shards:
         _put_shard(samples, shard, facts)
     _put_groups(samples, rows)
+    if vigil is not None:
+        _put_vigil(samples, vigil)
+        _put_exchange(samples, vigil)
+        _put_alerts(samples, vigil.alerts)
     if per_stream:
         _put_streams(samples, rows)
     return samples
@@ -148,9 +168,13 @@ def _put_feed(samples: Samples, shard: int, feed: FeedValues, now_wall_ns: int) 
     labels = (shard, feed.feed)
     samples.put("ingest_feed_live", feed.state is FeedState.LIVE, *labels)
     samples.put("ingest_feed_messages_total", feed.messages, *labels)
-    samples.put("ingest_feed_reconnects_total", feed.reconnects, *labels)
+    for reason, count in feed.ends.items():
+        samples.put("ingest_feed_reconnects_total", count, *labels, reason)
     samples.put("ingest_feed_streams", feed.streams, *labels)
     samples.put("ingest_feed_silent_streams", feed.silent_streams, *labels)
+    samples.put("ingest_feed_connections", feed.sessions, *labels)
+    if feed.last_ping_ns:
+        samples.put("ingest_feed_pong_latency_seconds", feed.pong_latency_us * US, *labels)
     for what, at_ns in (
         ("frame", feed.last_frame_ns),
         ("data", feed.last_data_ns),
@@ -163,7 +187,6 @@ def _put_feed(samples: Samples, shard: int, feed: FeedValues, now_wall_ns: int) 
 
 _COUNTERS: tuple[tuple[str, Callable[[StreamValues], int]], ...] = (
     ("messages", lambda stream: stream.messages),
-    ("committed_rows", lambda stream: stream.rows_committed),
     ("duplicates", lambda stream: stream.duplicates),
     ("gaps_opened", lambda stream: stream.gaps_opened),
     ("refused_rows", lambda stream: stream.refused_rows),
@@ -194,6 +217,53 @@ def _put_groups(samples: Samples, rows: Sequence[StreamFreshness]) -> None:
         ages = [row.age_s for row in group if row.age_s is not None]
         if ages:
             samples.put("ingest_stream_age_max_seconds", max(ages), *labels)
+        thresholds = [row.threshold_s for row in group if row.threshold_s]
+        if thresholds:
+            samples.put("ingest_stream_threshold_min_seconds", min(thresholds), *labels)
+            samples.put("ingest_stream_threshold_max_seconds", max(thresholds), *labels)
+
+
+def _put_vigil(samples: Samples, vigil: VigilFacts) -> None:
+    for name, label_values in (
+        ("ingest_incidents_open", vigil.incidents_open),
+        ("ingest_incidents_total", vigil.incidents_total),
+        ("ingest_ladder_steps_total", vigil.steps_total),
+        ("ingest_witness_verdicts_total", vigil.verdicts_total),
+    ):
+        for label, count in label_values.items():
+            samples.put(name, count, label)
+    samples.put("ingest_incident_writes_dropped_total", vigil.incident_writes_dropped)
+    if vigil.deficits is not None:
+        behind = [deficit for deficit in vigil.deficits.values() if deficit]
+        samples.put("ingest_sweep_symbols", len(vigil.deficits))
+        samples.put("ingest_sweep_symbols_behind", len(behind))
+        samples.put("ingest_sweep_trades_behind", sum(behind))
+        samples.put("ingest_sweep_trades_behind_max", max(behind, default=0))
+
+
+def _put_exchange(samples: Samples, vigil: VigilFacts) -> None:
+    samples.put("ingest_rest_banned_seconds", vigil.banned_for_s)
+    for budget, (used, limit) in vigil.budgets.items():
+        samples.put("ingest_budget_used", used, budget)
+        samples.put("ingest_budget_limit", limit, budget)
+    for name, value in (
+        ("ingest_sweep_age_seconds", vigil.sweep_age_s),
+        ("ingest_exchange_rest_up", vigil.exchange_answers),
+        ("ingest_clock_offset_seconds", vigil.clock_offset_s),
+        ("ingest_table_age_seconds", vigil.table_age_s),
+    ):
+        if value is not None:
+            samples.put(name, value)
+
+
+def _put_alerts(samples: Samples, alerts: AlertCounts) -> None:
+    samples.put("ingest_alerts_standing", alerts.standing)
+    samples.put("ingest_alerts_held_back", alerts.held_back)
+    samples.put("ingest_alert_letters_waiting", alerts.waiting)
+    samples.put("ingest_alert_letters_delivered_total", alerts.delivered)
+    samples.put("ingest_alert_letters_given_up_total", alerts.given_up)
+    samples.put("ingest_alert_letters_dropped_total", alerts.dropped)
+    samples.put("ingest_alert_attempts_failed_total", alerts.failed_attempts)
 
 
 def _put_streams(samples: Samples, rows: Sequence[StreamFreshness]) -> None:

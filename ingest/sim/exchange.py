@@ -13,6 +13,7 @@ from ingest.sim.channels import Channel, Hub, Outbox
 from ingest.sim.happenings import Aggregated, Happening, Source, TopChanged, Traded
 from ingest.sim.instrument import Instrument
 from ingest.sim.ledger import Ledger
+from ingest.sim.market import Market
 from ingest.sim.streams import ALL_MINI, PARTIAL_LEVELS, stream_parts
 
 Phase: TypeAlias = Literal["waiting", "playing", "paused", "finished"]
@@ -63,7 +64,9 @@ class Exchange:
             instrument.open_at(now_us)
 
     def pause(self, now_us: int) -> None:
+        """Nothing happens until `resume`; what has happened is published, open depth windows included."""
         if self.phase == "playing":
+            self._close_windows(now_us)
             self.phase, self._paused_at_us = "paused", now_us
 
     def resume(self, now_us: int) -> None:
@@ -87,11 +90,14 @@ class Exchange:
         if self.phase in ("waiting", "finished"):
             self.phase = "finished"
             return
+        self._close_windows(now_us)
+        self.phase = "finished"
+
+    def _close_windows(self, now_us: int) -> None:
         for source in self.sources:
             self._take(source.flush(now_us))
         for instrument in self._all:
             instrument.push_slow_depth(now_us)
-        self.phase = "finished"
 
     def advance(self, now_us: int) -> bool:
         """Let happen what is due; False when more is due than was taken (call again)."""
@@ -115,6 +121,24 @@ class Exchange:
         instrument = self.instruments[symbol]
         instrument.status = status
         instrument.source.halt(symbol, status == "BREAK")
+
+    def list_symbol(self, symbol: str, now_us: int) -> None:
+        """A new symbol begins to trade. KeyError when it was there before, or no market can make it."""
+        market = next((source for source in self.sources if isinstance(source, Market)), None)
+        if market is None or any(each.symbol == symbol for each in market.listings):
+            raise KeyError(symbol)
+        instrument = Instrument(market.add(symbol), market, self.hub, self.ledger)
+        self.instruments[symbol] = instrument
+        self._all.append(instrument)
+        if self.phase != "waiting":
+            instrument.open_at(now_us)
+
+    def delist(self, symbol: str) -> None:
+        """The symbol is gone for good; who listens to it hears nothing more. KeyError without it."""
+        instrument = self.instruments.pop(symbol)
+        instrument.source.halt(symbol, True)
+        self._all.remove(instrument)
+        self._partial.discard(instrument)
 
     def channel(self, stream: str) -> Channel | None:
         """The channel of a stream name; None for a name that no exchange would know."""
@@ -160,7 +184,9 @@ class Exchange:
     def _take(self, happenings: list[Happening]) -> None:
         instruments = self.instruments
         for happening in happenings:
-            instrument = instruments[happening.symbol]
+            instrument = instruments.get(happening.symbol)
+            if instrument is None:  # the depth window that was open when it was delisted
+                continue
             if isinstance(happening, TopChanged):
                 instrument.top_changed(happening)
             elif isinstance(happening, Traded):

@@ -8,6 +8,8 @@ DELETE faults/<id>                lift it
 GET    ledger                     the series and how many events each holds
 GET    ledger?symbol=S&kind=K     one series as columns; with format=ndjson one event a line
 POST   symbols/<S>/status         {"status": "TRADING" | "HALT" | "BREAK"}
+POST   symbols/<S>                list a new symbol of the seeded market
+DELETE symbols/<S>                delist it, for good
 """
 
 import ipaddress
@@ -38,6 +40,8 @@ class Controls(Protocol):
     def add_fault(self, fault: Fault) -> FaultRecord: ...
     def lift_fault(self, fault_id: int) -> FaultRecord: ...
     def set_status(self, symbol: str, status: str) -> None: ...
+    def list_symbol(self, symbol: str) -> None: ...
+    def delist(self, symbol: str) -> None: ...
     def state(self) -> dict[str, object]: ...
 
     @property
@@ -59,6 +63,8 @@ class ControlDoor:
             web.delete(r"/_double/faults/{id:\d+}", _local(self.lift_fault)),
             web.get("/_double/ledger", _local(self.ledger)),
             web.post("/_double/symbols/{symbol}/status", _local(self.set_status)),
+            web.post("/_double/symbols/{symbol}", _local(self.list_symbol)),
+            web.delete("/_double/symbols/{symbol}", _local(self.delist)),
         ]
 
     async def verb(self, request: web.Request) -> web.Response:
@@ -115,6 +121,20 @@ class ControlDoor:
         except KeyError:
             return _json({"mistakes": ["no such symbol"]}, 404)
         return _json({"symbol": request.match_info["symbol"], "status": status})
+
+    async def list_symbol(self, request: web.Request) -> web.Response:
+        try:
+            self._controls.list_symbol(request.match_info["symbol"])
+        except KeyError:
+            return _json({"mistakes": ["it was listed before, or there is no seeded market"]}, 409)
+        return _json({"symbol": request.match_info["symbol"], "status": "TRADING"})
+
+    async def delist(self, request: web.Request) -> web.Response:
+        try:
+            self._controls.delist(request.match_info["symbol"])
+        except KeyError:
+            return _json({"mistakes": ["no such symbol"]}, 404)
+        return _json({"symbol": request.match_info["symbol"], "status": "delisted"})
 
 
 def _faults(body: bytes) -> tuple[Fault, ...]:

@@ -264,6 +264,19 @@ class Market:
     def halt(self, symbol: str, halted: bool) -> None:
         self._by_name[symbol].halted = halted
 
+    def add(self, name: str) -> Listing:
+        """One more symbol, as busy as the middle one; the others keep their rates."""
+        symbol = MarketSymbol(_listing(name, self._rng), self._rng, self.plan, phase_us=0)
+        former = self._cumulative[-1]
+        middle = len(self._cumulative) // 2
+        weight = self._cumulative[middle] - (self._cumulative[middle - 1] if middle else 0.0)
+        self._symbols.append(symbol)
+        self._by_name[name] = symbol
+        self._cumulative.append(former + weight)
+        self._orders_per_us *= (former + weight) / former
+        self.listings = (*self.listings, symbol.listing)
+        return symbol.listing
+
     def flush(self, now_us: int) -> list[Happening]:
         pending = [self._symbols[index] for _, index in sorted(self._windows)]
         self._windows = []

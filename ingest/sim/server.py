@@ -197,6 +197,14 @@ class ExchangeDouble:
         """TRADING, HALT (market data go on) or BREAK (silence). KeyError without the symbol."""
         self.exchange.set_status(symbol, status)
 
+    def list_symbol(self, symbol: str) -> None:
+        """A new symbol of the seeded market. KeyError when it was there before, or there is no market."""
+        self.exchange.list_symbol(symbol, self._now_us())
+
+    def delist(self, symbol: str) -> None:
+        """The symbol is gone for good. KeyError without it."""
+        self.exchange.delist(symbol)
+
     def book(self, symbol: str) -> Book:
         """A copy of a symbol's book as it stands."""
         return self.exchange.instruments[symbol].book.copy()

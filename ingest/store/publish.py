@@ -30,6 +30,7 @@ class StreamRow(NamedTuple):
     verified_quiet_us: int | None
     reconnects: int
     open_gaps: int
+    trades_behind: int | None = None
 
 
 class ShardRow(NamedTuple):
@@ -65,6 +66,7 @@ async def publish_stream_states(connection: "Connection", rows: Sequence[StreamR
         [instant(row.verified_quiet_us) for row in rows],
         [row.reconnects for row in rows],
         [row.open_gaps for row in rows],
+        [row.trades_behind for row in rows],
     )
 
 

@@ -1,6 +1,6 @@
 """One shard's process: spawned, waited for, started again as the policy says, and stopped in time.
 
-The shard's standard input is a pipe that nobody writes to. When this process dies, however it dies,
+The shard's standard input is a pipe that carries orders. When this process dies, however it dies,
 the kernel closes the pipe, and the shard reads the end of it as "drain and stop": no orphan is left,
 and no pid needs to be remembered. The shard gets a session of its own, so that a Ctrl-C in the
 terminal reaches the supervisor alone, which then stops everything in order.
@@ -20,11 +20,16 @@ from ingest.board.mapped import board_path, read_board
 from ingest.clock import Clock
 from ingest.errors import BoardError, IngestError, LocationRefused
 from ingest.shard.job import DATABASE_URL_VARIABLE
+from ingest.shard.orders import MAX_LINE_BYTES, Order, encode
 from ingest.shard.plan import ShardPlan
 from ingest.supervisor.freshness import ShardFacts
 from ingest.supervisor.policy import LOCATION_EXIT, ChildHistory, GiveUp, Restart, RestartPolicy, decide
 
 log = structlog.get_logger()
+
+
+_UNSENT_ORDERS_BYTES = MAX_LINE_BYTES
+"""Orders that the pipe has not taken: a shard that reads leaves none, so more than these are refused."""
 
 
 class ShardGaveUp(IngestError):
@@ -55,9 +60,11 @@ class ShardKeeper:
         self._history = ChildHistory()
         self._process: asyncio.subprocess.Process | None = None
         self._started_wall_ns = 0
+        self._spawned_wall_ns = 0
         self._crash_looping = False
         self._gave_up = ""
         self._stopping = asyncio.Event()
+        self._recycling = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -71,7 +78,7 @@ class ShardKeeper:
             process = await self._spawn()
             if self._stopping.is_set():  # asked while it was being spawned
                 process.terminate()
-            code = await process.wait()
+            code = await self._until_ended(process)
             decision = decide(
                 self._policy,
                 exit_code=code,
@@ -86,12 +93,31 @@ class ShardKeeper:
             if isinstance(decision, Restart):
                 await self._wait_to_restart(decision)
 
+    def recycle(self) -> None:
+        """Have the present process ended, by force if it does not listen, and a new one started."""
+        self._recycling.set()
+
+    async def _until_ended(self, process: asyncio.subprocess.Process) -> int:
+        """The exit code, once the process has ended by itself or been recycled."""
+        self._recycling.clear()
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(process.wait())
+            recycling = group.create_task(self._recycling.wait())
+            await asyncio.wait({ending, recycling}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                await self._end(process, self._policy.recycle_allowance_s)
+            recycling.cancel()
+        return await process.wait()
+
     async def stop(self, deadline_s: float) -> None:
         """Ask the shard to drain and stop, and kill it when the deadline has passed."""
         self._stopping.set()
         process = self._process
-        if process is None or process.returncode is not None:
-            return
+        if process is not None and process.returncode is None:
+            await self._end(process, deadline_s)
+
+    async def _end(self, process: asyncio.subprocess.Process, deadline_s: float) -> None:
+        """Ask a process to end, and kill it when the deadline has passed."""
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -103,19 +129,43 @@ class ShardKeeper:
                 process.kill()
             await process.wait()
 
+    def order(self, order: Order) -> bool:
+        """Write an order into the shard's standard input, never waiting for anything.
+
+        False when there is nobody to take it: the shard does not run, its pipe is closed, or so much
+        waits in it already that the shard cannot be reading. True says that it was sent, not that it was
+        carried out. ValueError when it is too long for one line.
+        """
+        line = encode(order)
+        process = self._process
+        if process is None or process.returncode is not None or process.stdin is None:
+            return False
+        pipe = process.stdin
+        if pipe.is_closing() or pipe.transport.get_write_buffer_size() > _UNSENT_ORDERS_BYTES - len(line):
+            return False
+        pipe.write(line)
+        return True
+
     def facts(self) -> ShardFacts:
         """What can be seen of the shard from outside, its board included."""
         return ShardFacts(
             shard=self.plan.shard,
             running=self.pid is not None and not self._stopping.is_set(),
             started_wall_ns=self._started_wall_ns,
+            spawned_wall_ns=self._spawned_wall_ns,
             planned=self.plan.streams,
             restarts=self._history.restarts,
-            crash_looping=self._crash_looping,
+            crash_looping=self._crash_looping and not self._has_run_well(),
             pid=self.pid,
             gave_up=self._gave_up,
             board=self._read_board(),
         )
+
+    def _has_run_well(self) -> bool:
+        started_s = self._history.started_s
+        if self.pid is None or started_s is None:
+            return False
+        return self._clock.monotonic_s() - started_s >= self._policy.good_s
 
     def _given_up(self, code: int, decision: GiveUp) -> IngestError:
         message = f"shard {self.plan.shard}: {decision.reason}"
@@ -138,7 +188,8 @@ class ShardKeeper:
             env=environment,
             start_new_session=True,
         )
-        self._started_wall_ns = self._started_wall_ns or self._clock.wall_ns()
+        self._spawned_wall_ns = self._clock.wall_ns()
+        self._started_wall_ns = self._started_wall_ns or self._spawned_wall_ns
         self._history = self._history.started(self._clock.monotonic_s())
         log.info("shard.started", shard=self.plan.shard, pid=process.pid, restarts=self._history.restarts)
         return process

@@ -51,12 +51,27 @@ class StreamFreshness(NamedTuple):
     reconnects: int
     open_gaps: int
     updated_us: int
+    trades_behind: int | None
+    """Trades that the exchange had and we did not, by the newest sweep; None when not compared."""
     waiting_s: float
     """Not in the table: seconds since the stream's shard started, for a stream that was never seen."""
 
     @property
     def key(self) -> str:
         return f"{self.market}:{self.symbol}:{self.kind}"
+
+
+class Judgement(NamedTuple):
+    """What the watch says of one stream; the board alone does not know it."""
+
+    state: StreamState
+    diagnosis: Diagnosis
+    threshold_s: float
+    verified_quiet_us: int | None
+    trades_behind: int | None
+
+
+NOT_JUDGED = Judgement(StreamState.STARTING, Diagnosis.NONE, 0.0, None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +83,8 @@ class ShardFacts:
     """The process exists and was not told to stop."""
     started_wall_ns: int = 0
     """When the supervisor first started it."""
+    spawned_wall_ns: int = 0
+    """When its present process was started."""
     planned: tuple[StreamKey, ...] = ()
     """Its streams, so that none is forgotten while there is no board."""
     restarts: int = 0
@@ -97,6 +114,8 @@ class ServiceFacts:
     heartbeat_limit_s: float = HEARTBEAT_LIMIT_S
     open_gaps: Mapping[StreamKey, int] = field(default_factory=dict)
     """Open gaps of each stream in the ledger, as last asked; a stream that is absent has none."""
+    judgements: Mapping[StreamKey, Judgement] = field(default_factory=dict)
+    """Of every stream that the watch has looked at."""
 
 
 def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:
@@ -119,17 +138,23 @@ def judge(
     heartbeat_limit_s: float = HEARTBEAT_LIMIT_S,
     process_gone: bool = False,
     open_gaps: Mapping[StreamKey, int] | None = None,
+    judgements: Mapping[StreamKey, Judgement] | None = None,
 ) -> list[StreamFreshness]:
     """One row for each stream of the board, in its order."""
     beat_age_s = heartbeat_age_s(board, now_wall_ns=now_wall_ns, now_monotonic_ns=now_monotonic_ns)
     stopped = board.header.state is ShardState.STOPPED
     now = _Moment(board, now_wall_ns, process_gone or stopped or beat_age_s > heartbeat_limit_s)
-    gaps = open_gaps or {}
-    return [_row(slot, now, gaps.get(slot.key, 0)) for slot in board.streams]
+    gaps, judged = open_gaps or {}, judgements or {}
+    return [
+        _row(slot, judged.get(slot.key, NOT_JUDGED), now, gaps.get(slot.key, 0)) for slot in board.streams
+    ]
 
 
 def judge_all(facts: ServiceFacts) -> list[StreamFreshness]:
-    """The rows of all shards; a shard without a readable board is spoken for by its plan."""
+    """One row for each planned stream, by its shard; what is not on its board is spoken for by the plan.
+
+    A board may have more than the plan: a stream that was given away or dropped is nobody's row there.
+    """
     return [row for shard in facts.shards for row in _rows_of(shard, facts)]
 
 
@@ -144,29 +169,30 @@ def _rows_of(shard: ShardFacts, facts: ServiceFacts) -> list[StreamFreshness]:
         heartbeat_limit_s=facts.heartbeat_limit_s,
         process_gone=not shard.running or shard.has_former_board,
         open_gaps=facts.open_gaps,
+        judgements=facts.judgements,
     )
-    if not shard.has_former_board:
-        return rows
     known = {(row.market, row.symbol, row.kind): row for row in rows}
     return [known.get(key) or _row_without_board(key, shard, facts) for key in shard.planned]
 
 
 def _row_without_board(key: StreamKey, shard: ShardFacts, facts: ServiceFacts) -> StreamFreshness:
+    judged = facts.judgements.get(key, NOT_JUDGED)
     blank = StreamFreshness(
         *key,
         shard=shard.shard,
         feed=None,
-        state="starting",
-        diagnosis="",
+        state=judged.state.name.lower(),
+        diagnosis=judged.diagnosis.name.lower() if judged.diagnosis else "",
         last_event_us=None,
         last_recv_us=None,
         last_commit_us=None,
         age_s=None,
-        threshold_s=0.0,
-        verified_quiet_us=None,
+        threshold_s=judged.threshold_s,
+        verified_quiet_us=judged.verified_quiet_us,
         reconnects=0,
         open_gaps=facts.open_gaps.get(key, 0),
         updated_us=facts.now_wall_ns // 1_000,
+        trades_behind=judged.trades_behind,
         waiting_s=max(0.0, (facts.now_wall_ns - shard.started_wall_ns) / _NS_PER_S),
     )
     return blank if shard.running else blank._replace(state="stale", diagnosis="shard_wedged")
@@ -178,9 +204,9 @@ class _Moment(NamedTuple):
     shard_is_dead: bool
 
 
-def _row(slot: StreamSlot, now: _Moment, open_gaps: int) -> StreamFreshness:
+def _row(slot: StreamSlot, judged: Judgement, now: _Moment, open_gaps: int) -> StreamFreshness:
     key, values = slot
-    state, diagnosis = _verdict(values, now)
+    state, diagnosis = _verdict(values, judged, now)
     event_us = _dated_us(values)
     return StreamFreshness(
         market=key.market,
@@ -194,36 +220,37 @@ def _row(slot: StreamSlot, now: _Moment, open_gaps: int) -> StreamFreshness:
         last_recv_us=values.last_recv_ns // 1_000 or None,
         last_commit_us=values.committed_wall_ns // 1_000 or None,
         age_s=None if event_us is None else max(0.0, (now.now_wall_ns - event_us * 1_000) / _NS_PER_S),
-        threshold_s=values.threshold_ms / 1_000,
-        verified_quiet_us=None,
+        threshold_s=judged.threshold_s,
+        verified_quiet_us=judged.verified_quiet_us,
         reconnects=values.reconnects,
         open_gaps=open_gaps,
         updated_us=now.now_wall_ns // 1_000,
+        trades_behind=judged.trades_behind,
         waiting_s=max(0.0, (now.now_wall_ns - now.board.identity.started_wall_ns) / _NS_PER_S),
     )
 
 
-def _verdict(values: StreamValues, now: _Moment) -> tuple[StreamState, Diagnosis]:
+def _verdict(values: StreamValues, judged: Judgement, now: _Moment) -> tuple[StreamState, Diagnosis]:
     if now.shard_is_dead:
         return StreamState.STALE, Diagnosis.SHARD_WEDGED
-    if _is_held_up(values, now):
+    if judged.state is not StreamState.HALTED and _is_held_up(values, judged.threshold_s, now):
         return StreamState.STALE, Diagnosis.DATABASE_STALLED
-    return values.state, values.diagnosis
+    return judged.state, judged.diagnosis
 
 
-def _is_held_up(values: StreamValues, now: _Moment) -> bool:
+def _is_held_up(values: StreamValues, threshold_s: float, now: _Moment) -> bool:
     """Whether received rows of the stream are kept from the table for longer than its threshold.
 
     That the newest received event is far ahead of the newest committed one is not enough: so it is
     for a moment whenever a rare stream speaks. The database must be away, or rows must have waited.
     """
     stored_us = values.committed_event_us or now.board.identity.started_wall_ns // 1_000
-    lag_ms = (values.last_event_us - stored_us) / 1_000
-    if not values.last_event_us or lag_ms <= values.threshold_ms:
+    lag_s = (values.last_event_us - stored_us) / 1_000_000
+    if not values.last_event_us or lag_s <= threshold_s:
         return False
     oldest_ns = now.board.header.oldest_buffered_recv_ns
-    waited_ms = (now.now_wall_ns - oldest_ns) / 1_000_000 if oldest_ns else 0.0
-    return not now.board.header.database_up or waited_ms > values.threshold_ms
+    waited_s = (now.now_wall_ns - oldest_ns) / _NS_PER_S if oldest_ns else 0.0
+    return not now.board.header.database_up or waited_s > threshold_s
 
 
 def _dated_us(values: StreamValues) -> int | None:

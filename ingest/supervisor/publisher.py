@@ -33,6 +33,7 @@ def table_row(row: StreamFreshness) -> StreamRow:
         verified_quiet_us=row.verified_quiet_us,
         reconnects=row.reconnects,
         open_gaps=row.open_gaps,
+        trades_behind=row.trades_behind,
     )
 
 

@@ -33,6 +33,7 @@ from ingest.clock import Clock
 from ingest.config import Settings, session_limits
 from ingest.errors import ConfigError, RateLimited, RestRefused, RestUnavailable, StoreUnavailable
 from ingest.events import StreamKey
+from ingest.feed.budget_file import SharedBudget
 from ingest.shard.address_budget import open_budget
 from ingest.shard.job import job_path, write_job
 from ingest.shard.plan import ShardPlan, make_plan
@@ -42,10 +43,13 @@ from ingest.store.partitions import ensure_partitions, rows_in_default
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.child import ShardKeeper
 from ingest.supervisor.database import Database, open_database
+from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
+from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.policy import RestartPolicy
 from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
 from ingest.supervisor.selection import choose_instruments, expected_rates
+from ingest.supervisor.vigil import Vigil, load_records
 
 log = structlog.get_logger()
 
@@ -72,6 +76,9 @@ class Supervisor:
         self._keepers: list[ShardKeeper] = []
         self._schema_checked = False
         self._open_gaps: Mapping[StreamKey, int] = {}
+        self._vigil: Vigil | None = None
+        self._budget: SharedBudget | None = None
+        self._published_s: float | None = None
         self._ticked_s = clock.monotonic_s()
 
     def facts(self) -> ServiceFacts:
@@ -82,7 +89,27 @@ class Supervisor:
             shards=tuple(keeper.facts() for keeper in self._keepers),
             schema_checked=self._schema_checked,
             open_gaps=self._open_gaps,
+            judgements=self._vigil.judgements() if self._vigil is not None else {},
         )
+
+    @property
+    def vigil(self) -> Vigil | None:
+        """What looks after silence; None until the shards are planned."""
+        return self._vigil
+
+    @property
+    def banned_for_s(self) -> float:
+        """Seconds until REST may be asked again; 0 when it may."""
+        return self._budget.banned_for_s() if self._budget is not None else 0.0
+
+    def budget_used(self) -> dict[str, tuple[int, int]]:
+        """Of each budget of this address: used within its window, and the limit; empty before the start."""
+        return self._budget.filling() if self._budget is not None else {}
+
+    @property
+    def published_s(self) -> float | None:
+        """When the freshness table was last written, on the monotonic clock; None before the first try."""
+        return self._published_s
 
     def tick_age_s(self) -> float:
         """Seconds since the supervisor last went round its loop."""
@@ -118,19 +145,42 @@ class Supervisor:
 
     async def _supervise(self, database: Database, sink: PostgresSink, stop: asyncio.Event) -> None:
         await self._make_partitions(sink)
-        plans, symbol_ids = await self._plan(sink)
-        self._keepers = [self._keeper(plan, symbol_ids, database.url) for plan in plans]
+        spot = self._settings.spot
+        budget = self._budget = open_budget(self._settings, clock=self._clock, rng=self._rng)
+        self._published_s = self._clock.monotonic_s()
+        with contextlib.closing(budget), contextlib.ExitStack() as ending:
+            ending.callback(setattr, self, "_budget", None)
+            async with RestClient(spot.rest_url, budget, clock=self._clock) as rest:
+                plans, symbol_ids = await self._plan(sink, rest)
+                self._keepers = [self._keeper(plan, symbol_ids, database.url) for plan in plans]
+                self._vigil = Vigil(
+                    self._settings,
+                    Fleet(self._keepers, self._settings, symbol_ids),
+                    rest=rest,
+                    sink=sink,
+                    incidents=IncidentLog(sink.session, clock=self._clock, rng=self._rng),
+                    facts=self.facts,
+                    records=await load_records(sink),
+                    clock=self._clock,
+                )
+                await self._run_shards(database, sink, self._vigil, stop)
+
+    async def _run_shards(
+        self, database: Database, sink: PostgresSink, vigil: Vigil, stop: asyncio.Event
+    ) -> None:
         publisher = FreshnessPublisher(
             rows=lambda: judge_all(self.facts()),
             write=lambda rows: self._publish(sink, rows),
         )
+        loops = {
+            "database": database.watch(),
+            "freshness": publisher.run(),
+            "partitions": self._keep_partitions(sink),
+            "gaps": self._count_gaps(sink),
+            **vigil.loops(),
+        }
         async with asyncio.TaskGroup() as group:
-            lasting = [
-                group.create_task(database.watch(), name="database"),
-                group.create_task(publisher.run(), name="freshness"),
-                group.create_task(self._keep_partitions(sink), name="partitions"),
-                group.create_task(self._count_gaps(sink), name="gaps"),
-            ]
+            lasting = [group.create_task(loop, name=name) for name, loop in loops.items()]
             keeping = [
                 group.create_task(keeper.run(), name=f"shard {i}") for i, keeper in enumerate(self._keepers)
             ]
@@ -141,6 +191,8 @@ class Supervisor:
                 for task in lasting:
                     task.cancel()
             await publisher.publish_once()
+            with contextlib.suppress(StoreUnavailable):
+                await vigil.save()
 
     async def _stop_shards(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         deadline_s = self._settings.service.stop_deadline_s * _SHARD_STOP_SHARE
@@ -153,17 +205,16 @@ class Supervisor:
 
     # ------------------------------------------------------------------ starting
 
-    async def _plan(self, sink: PostgresSink) -> tuple[tuple[ShardPlan, ...], Mapping[str, int]]:
+    async def _plan(
+        self, sink: PostgresSink, rest: RestClient
+    ) -> tuple[tuple[ShardPlan, ...], Mapping[str, int]]:
         """Ask the exchange what there is, choose, store the instruments, and distribute the streams."""
         spot = self._settings.spot
         named = spot.symbols if isinstance(spot.symbols, list) else None
-        budget = open_budget(self._settings, clock=self._clock, rng=self._rng)
-        with contextlib.closing(budget):
-            async with RestClient(spot.rest_url, budget, clock=self._clock) as rest:
-                listed = await _listed(rest, named)
-                if named is not None:
-                    choose_instruments(spot, listed, ())  # tells which names are wrong
-                stats = await _patiently(lambda: rest.day_stats(named))
+        listed = await _listed(rest, named)
+        if named is not None:
+            choose_instruments(spot, listed, ())  # tells which names are wrong
+        stats = await _patiently(lambda: rest.day_stats(named))
         chosen = choose_instruments(spot, listed, stats)
         symbol_ids = await sink.instrument_ids(_MARKET, chosen)
         rates = expected_rates([instrument.symbol for instrument in chosen], spot.kinds, stats)
@@ -196,6 +247,7 @@ class Supervisor:
 
     async def _publish(self, sink: PostgresSink, rows: Sequence[StreamFreshness]) -> None:
         await sink.publish_stream_states([table_row(row) for row in rows])
+        self._published_s = self._clock.monotonic_s()
         await sink.publish_shards([shard_row(shard) for shard in self.facts().shards])
 
     async def _keep_partitions(self, sink: PostgresSink) -> None:

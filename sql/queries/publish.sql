@@ -16,6 +16,7 @@ INSERT INTO ops.stream_state (
     verified_quiet_at,
     reconnects,
     open_gaps,
+    trades_behind,
     updated_at
 )
 SELECT *, clock_timestamp()
@@ -33,10 +34,11 @@ FROM unnest(
     $11::double precision[],
     $12::timestamptz[],
     $13::bigint[],
-    $14::bigint[]
+    $14::bigint[],
+    $15::bigint[]
 ) AS now (
     market, symbol, kind, shard, feed, state, diagnosis, last_event_ts, last_recv_ts, last_commit_ts,
-    threshold_s, verified_quiet_at, reconnects, open_gaps
+    threshold_s, verified_quiet_at, reconnects, open_gaps, trades_behind
 )
 ORDER BY market, symbol, kind
 ON CONFLICT (market, symbol, kind) DO UPDATE SET
@@ -51,6 +53,7 @@ ON CONFLICT (market, symbol, kind) DO UPDATE SET
     verified_quiet_at = excluded.verified_quiet_at,
     reconnects = excluded.reconnects,
     open_gaps = excluded.open_gaps,
+    trades_behind = excluded.trades_behind,
     updated_at = excluded.updated_at;
 
 -- name: publish_shards

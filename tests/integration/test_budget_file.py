@@ -163,6 +163,17 @@ async def test_exchanges_own_count_is_taken_over(path: Path) -> None:
             await budget.acquire(Budget.WEIGHT, 30, deadline_s=0.0)
 
 
+async def test_filling_tells_what_is_used_and_what_may_be(path: Path) -> None:
+    """Every budget by name, for whoever shows them."""
+    with a_budget(path) as budget:
+        await budget.acquire(Budget.WEIGHT, 20)
+
+        filling = budget.filling()
+        assert set(filling) == {"connects", "weight", "requests"}
+        assert filling["weight"][0] == 20
+        assert all(used <= limit for used, limit in filling.values())
+
+
 async def test_budget_outlives_its_processes(path: Path) -> None:
     """A service that crash-loops stays within the limits."""
     with a_budget(path) as budget:

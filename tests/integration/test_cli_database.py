@@ -1,6 +1,8 @@
 """The commands that look into a database: `migrate`, `status`, `book`."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -13,6 +15,9 @@ from ingest.cli import main
 from ingest.events import DepthDelta, DepthSnapshot, StreamKey
 from ingest.store.postgres import PostgresSink
 from ingest.store.publish import StreamRow
+from ingest.store.rhythms import StoredRhythm, save_rhythms
+from ingest.store.statements import statement
+from ingest.supervisor.rhythm import Rhythm, RhythmLimits, RhythmRecord
 
 T0_US = 1_790_000_000_000_000
 BTC = Instrument("BTCUSDT", "TRADING", "BTC", "USDT", "0.01000000", "0.00001000")
@@ -118,6 +123,93 @@ def test_status_shows_streams_and_their_diagnosis(
     assert _run("status", "S1") == 3
 
 
+def test_quiet_and_halted_streams_are_well(configured: str) -> None:
+    """Silence that was proven right is no reason for an exit code."""
+    asyncio.run(_publish(configured, ["live", "quiet", "halted", "suspect"]))
+
+    assert _run("status") == 0
+    assert _run("status", "S1") == 0
+
+
+def test_status_of_a_symbol_says_why_its_thresholds_are_what_they_are(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence that was saved with what was learned, and one where nothing was saved yet."""
+    asyncio.run(_publish(configured, ["live", "live"]))
+    rhythm = Rhythm(
+        RhythmLimits(floor_s=5.0, ceiling_s=900.0), record=RhythmRecord((2.0, 3.0), (40, 50), 700)
+    )
+    asyncio.run(_save(configured, StreamKey("spot", "S0", "trade"), rhythm))
+
+    assert _run("status", "S0") == 0
+    told = capsys.readouterr().out
+    assert rhythm.explain().sentence() == (
+        "12 s = 4 x 3.0 s: 99 of 100 gaps in its slow periods are within 3.0 s"
+        " (periods: 2, gaps: 90, messages: 700)"
+    )
+    assert rhythm.explain().sentence() in told
+    assert _run("status", "S1") == 0
+    assert "nothing saved yet" in capsys.readouterr().out
+
+
+def test_status_of_a_symbol_shows_its_newest_incidents_first(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of other symbols are not its own; an open one says so."""
+    asyncio.run(_publish(configured, ["live", "stale"]))
+    asyncio.run(
+        _note(
+            configured,
+            _incident(1, "half_open", hour=1, closed=True),
+            _incident(2, "feed_silent", hour=2),
+            _incident(3, "consumer_lag", hour=3, streams=["spot:S10:trade"]),
+        )
+    )
+
+    assert _run("status", "S1") == 3
+    told = capsys.readouterr().out
+    assert told.index("feed_silent") < told.index("half_open")
+    assert "consumer_lag" not in told
+    assert "2026-09-21 02:00:00" in told
+    assert told.count(", open") == 1
+    assert "10:00:03 step resubscribe" in told
+
+
+def test_status_shows_open_incidents_of_the_newest_supervisor(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a killed supervisor left open is not open, and what is over is not either."""
+    asyncio.run(_publish(configured, ["stale"]))
+    many = [f"spot:S{number}:trade" for number in range(9)]
+    asyncio.run(
+        _note(
+            configured,
+            _incident(1, "half_open", service=7),
+            _incident(1, "feed_silent", service=8, closed=True),
+            _incident(2, "exchange_down", service=8, shard=None, streams=[]),
+            _incident(3, "stream_silent", service=8, streams=many),
+        )
+    )
+
+    assert _run("status") == 3
+    told = capsys.readouterr().out
+    assert "half_open" not in told
+    assert "feed_silent" not in told
+    assert "exchange_down" in told
+    assert "everything" in told
+    assert "and 6 more" in told
+
+
+def test_status_of_a_symbol_that_is_not_ingested_says_so(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing known is not well."""
+    asyncio.run(_publish(configured, ["live"]))
+
+    assert _run("status", "NOPE") == 3
+    assert "no stream of NOPE" in capsys.readouterr().out
+
+
 def test_migrate_says_what_it_did(
     database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,3 +242,40 @@ async def _publish(url: str, states: list[str]) -> None:
     ]
     async with PostgresSink.opened(url, connections=1) as sink:
         await sink.publish_stream_states(rows)
+
+
+async def _save(url: str, key: StreamKey, rhythm: Rhythm) -> None:
+    row = StoredRhythm(key, *rhythm.record(), rhythm.threshold_s, rhythm.explain().sentence())
+    async with PostgresSink.opened(url, connections=1) as sink, sink.session() as connection:
+        await save_rhythms(connection, [row])
+
+
+def _incident(
+    number: int,
+    diagnosis: str,
+    *,
+    service: int = 7,
+    hour: int = 1,
+    shard: int | None = 0,
+    streams: Sequence[str] = ("spot:S1:trade",),
+    closed: bool = False,
+) -> tuple[object, ...]:
+    opened = datetime(2026, 9, 21, hour, tzinfo=UTC)
+    return (
+        f"{service}-{number}",
+        "spot",
+        shard,
+        None if shard is None else "3",
+        list(streams),
+        diagnosis,
+        "[a pong] was missing",
+        "resubscribe",
+        ["10:00:03 step resubscribe"],
+        opened,
+        opened + timedelta(seconds=90) if closed else None,
+    )
+
+
+async def _note(url: str, *incidents: tuple[object, ...]) -> None:
+    async with PostgresSink.opened(url, connections=1) as sink, sink.session() as connection:
+        await connection.executemany(statement("put_incident"), incidents)

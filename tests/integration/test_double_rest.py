@@ -1,5 +1,7 @@
 """The exchange double over HTTP: REST with its limits, and the control door."""
 
+import aiohttp
+
 from ingest.clock import SystemClock
 from ingest.sim.limits import Limits
 from ingest.sim.server import ExchangeDouble
@@ -120,6 +122,25 @@ async def test_symbol_status_is_set_over_http() -> None:
         assert [each["symbol"] for each in info["symbols"]] == ["BTCUSDT"]
         assert (await post(double, "/_double/symbols/BTCUSDT/status", {"status": "?"}))[0] == 400
         assert (await post(double, "/_double/symbols/NOSUCH/status", {"status": "HALT"}))[0] == 404
+
+
+async def test_symbols_are_listed_and_delisted_over_http() -> None:
+    """exchangeInfo follows; a name that was there before, and one that is not there, are refused."""
+    async with ExchangeDouble(market_config()) as double:
+        assert (await post(double, "/_double/symbols/NEWUSDT", {}))[0] == 200
+        assert (await post(double, "/_double/symbols/NEWUSDT", {}))[0] == 409
+        _, info, _ = await get(double, "/api/v3/exchangeInfo")
+        assert "NEWUSDT" in {each["symbol"] for each in info["symbols"]}
+
+        assert await _delete(double, "/_double/symbols/NEWUSDT") == 200
+        assert await _delete(double, "/_double/symbols/NEWUSDT") == 404
+        _, info, _ = await get(double, "/api/v3/exchangeInfo")
+        assert "NEWUSDT" not in {each["symbol"] for each in info["symbols"]}
+
+
+async def _delete(double: ExchangeDouble, path: str) -> int:
+    async with aiohttp.ClientSession() as session, session.delete(double.rest_url + path) as answer:
+        return answer.status
 
 
 async def test_finish_leaves_ledger_and_wire_in_agreement() -> None:

@@ -36,7 +36,7 @@ CONTRACT = {
     "spot.avg_prices": "symbol ts interval avg_price last_trade_ts recv_ts",
     "ops.stream_freshness": (
         "market symbol kind shard feed state diagnosis last_event_ts last_recv_ts last_commit_ts age_s"
-        " threshold_s verified_quiet_at reconnects open_gaps updated_at"
+        " threshold_s verified_quiet_at reconnects open_gaps updated_at trades_behind"
     ),
     "ops.gaps": (
         "gap_id market symbol kind first_id last_id start_ts end_ts cause state rows_repaired opened_at"

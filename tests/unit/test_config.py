@@ -1,5 +1,6 @@
 """`ingest.config`."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,13 @@ def test_documented_keys_are_read(tmp_path: Path) -> None:
         [service]
         shards = 4
         http_port = 9000
+        freshz_max_age_s = { "*" = 60, kline_1s = 5 }
         [spot]
         symbols = { quote = ["USDT", "USDC"], top = 200 }
         kinds = ["trade", "kline_1s"]
-        stale_after_s = { trade = 5.5, kline = 9 }
+        [silence]
+        floor_s = { trade = 2.5 }
+        fixed_s = { kline_1s = 9, "BTCUSDT:trade" = 5.5 }
         [usdm]
         enabled = false
         """,
@@ -46,9 +50,13 @@ def test_documented_keys_are_read(tmp_path: Path) -> None:
     settings = load_settings(path, {})
 
     assert settings.service.shards == 4
+    assert settings.service.freshz_max_age_s == {"*": 60.0, "kline_1s": 5.0}
     assert settings.spot.symbols == TopSymbols(quote=["USDT", "USDC"], top=200)
-    assert settings.spot.stale_after_s.of("trade") == 5.5
-    assert settings.spot.stale_after_s.of("kline_1s") == 9.0
+    assert settings.silence.floor_s.of("trade") == 2.5
+    assert settings.silence.floor_s.of("kline_1s") == 10.0
+    assert settings.silence.fixed_for("BTCUSDT", "trade") == 5.5
+    assert settings.silence.fixed_for("ETHUSDT", "trade") is None
+    assert settings.silence.fixed_for("ETHUSDT", "kline_1s") == 9.0
     assert settings.database.url.get_secret_value().endswith("@db/ingest")
 
 
@@ -158,3 +166,14 @@ def test_what_is_not_built_is_refused() -> None:
         load_settings(environment={"INGEST_USDM_ENABLED": "true"})
     with pytest.raises(ConfigError, match=r"\[spot\] redundancy"):
         load_settings(environment={"INGEST_SPOT_REDUNDANCY": "2"})
+
+
+def test_readme_shows_every_key_with_its_default() -> None:
+    """The block in the README is a configuration that changes nothing, and leaves nothing out."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = tomllib.loads("[database]" + readme.partition("```toml\n[database]")[2].partition("```")[0])
+
+    assert Settings.model_validate(shown) == Settings()
+    # `[usdm]` can only be off.
+    keys = {name: set(section) for name, section in Settings().model_dump().items() if name != "usdm"}
+    assert {name: set(section) for name, section in shown.items()} == keys

@@ -193,12 +193,56 @@ def test_break_silences_a_symbol_and_halt_does_not() -> None:
     assert outbox.frames != []
 
 
+def test_a_delisted_symbol_is_gone_for_good() -> None:
+    """Nothing more comes of it, not even its open depth window; its name is neither known nor to be had."""
+    exchange = _exchange()
+    outbox = _listen(exchange, *_all_streams("btcusdt"))
+    _run(exchange, 2.0)
+    exchange.delist("BTCUSDT")
+    outbox.frames.clear()
+    before = {(each.symbol, each.kind): each.happened for each in exchange.ledger.all_series()}
+    _run(exchange, 4.0, since=2.0)
+
+    after = {(each.symbol, each.kind): each.happened for each in exchange.ledger.all_series()}
+    assert outbox.frames == []
+    assert exchange.channel("btcusdt@trade") is None
+    grown = {symbol for symbol, kind in after if after[symbol, kind] > before.get((symbol, kind), 0)}
+    assert grown == {"ETHUSDT"}
+    with pytest.raises(KeyError):
+        exchange.delist("BTCUSDT")
+    with pytest.raises(KeyError):
+        exchange.list_symbol("BTCUSDT", START_US)
+
+
+def test_a_listed_symbol_trades_beside_the_others() -> None:
+    """A new symbol speaks on all its streams, and the others are no slower for it."""
+    exchange = _exchange()
+    _run(exchange, 10.0)
+    former = exchange.ledger.series("BTCUSDT", "book_ticker").happened
+    exchange.list_symbol("NEWUSDT", START_US + 10_000_000)
+    outbox = _listen(exchange, "newusdt@trade", "newusdt@depth@100ms", "newusdt@bookTicker")
+    _run(exchange, 20.0, since=10.0)
+
+    assert all(_events(outbox, name) for name in outbox.channels)
+    assert exchange.ledger.series("BTCUSDT", "book_ticker").happened - former > former * 0.8
+
+
+def test_pause_leaves_no_depth_window_open() -> None:
+    """What REST says of the book in a pause is what the stream has said."""
+    exchange = _exchange()
+    outbox = _listen(exchange, "btcusdt@depth@100ms")
+    _run(exchange, 1.0)
+    exchange.pause(START_US + 1_000_000)
+
+    assert _events(outbox, "btcusdt@depth@100ms")[-1]["u"] == exchange.instruments["BTCUSDT"].book.update_id
+
+
 def test_paused_time_is_left_out() -> None:
     """After an hour's pause the market goes on without a burst."""
     exchange = _exchange()
     _run(exchange, 1.0)
-    before = exchange.ledger.happened
     exchange.pause(START_US + 1_000_000)
+    before = exchange.ledger.happened
     exchange.advance(START_US + 3_600_000_000)
     assert exchange.ledger.happened == before
 

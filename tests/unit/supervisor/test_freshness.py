@@ -6,6 +6,7 @@ import pytest
 
 from ingest.board.layout import BoardSnapshot, Diagnosis, HeaderValues, Heartbeat, ShardState, StreamState
 from ingest.supervisor.freshness import (
+    Judgement,
     StreamFreshness,
     heartbeat_age_s,
     judge,
@@ -25,6 +26,7 @@ from tests.unit.board.builders import (
     a_stream,
     ago_ns,
     ago_us,
+    judgements_of,
     never_seen,
     some_facts,
 )
@@ -33,7 +35,13 @@ DATABASE_AWAY = HeaderValues(ShardState.RUNNING, database_up=0)
 
 
 def judged(board: BoardSnapshot, **more: object) -> list[StreamFreshness]:
-    return judge(board, now_wall_ns=NOW_WALL_NS, now_monotonic_ns=NOW_MONOTONIC_NS, **more)  # type: ignore[arg-type]
+    return judge(
+        board,
+        now_wall_ns=NOW_WALL_NS,
+        now_monotonic_ns=NOW_MONOTONIC_NS,
+        judgements=judgements_of(board),
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def only(board: BoardSnapshot, **more: object) -> StreamFreshness:
@@ -57,7 +65,7 @@ def test_row_of_a_live_stream_tells_its_committed_age() -> None:
 
 def test_stream_that_was_never_seen_has_no_age() -> None:
     """Nothing is known but how long it has been waited for."""
-    row = only(a_board({BTC_TRADE: never_seen()._replace(feed=-1)}))
+    row = only(a_board({BTC_TRADE: never_seen(feed=-1)}))
 
     assert (row.state, row.age_s, row.last_event_us, row.last_recv_us, row.last_commit_us, row.feed) == (
         ("starting",) + (None,) * 5
@@ -127,7 +135,7 @@ def test_short_absence_of_the_database_is_not_a_stall() -> None:
 
 def test_stream_that_never_committed_is_measured_from_the_shards_start() -> None:
     """A shard that starts while the database is away does not cry at its first message."""
-    stream = never_seen()._replace(last_event_us=ago_us(1))
+    stream = never_seen(last_event_us=ago_us(1))
     young = a_board({BTC_TRADE: stream}, header=DATABASE_AWAY, started_wall_ns=ago_ns(50))
     old = a_board({BTC_TRADE: stream}, header=DATABASE_AWAY, started_wall_ns=ago_ns(70))
 
@@ -212,3 +220,31 @@ def test_board_of_a_former_process_lends_its_ages_but_not_its_states() -> None:
 def test_board_of_the_running_process_is_believed() -> None:
     """The pid on the board is that of the process."""
     assert [row.state for row in judge_all(some_facts(a_shard(a_board(), pid=42)))] == ["live"]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_stream_that_was_given_away_has_one_row_by_its_new_shard(running: bool) -> None:
+    """Its slot on the former board outlives the order, and so does the board of a process that is gone."""
+    former = a_shard(a_board(), running=running, planned=())
+    present = a_shard(a_board(shard=1), planned=(BTC_TRADE,))
+
+    assert [(row.key, row.shard) for row in judge_all(some_facts(former, present))] == [
+        ("spot:BTCUSDT:trade", 1)
+    ]
+
+
+def test_stream_that_is_to_be_adopted_is_spoken_for_by_the_plan() -> None:
+    """From the order on it is somebody's, before the shard has taken it."""
+    shard = a_shard(a_board(), planned=(BTC_TRADE, ETH_TRADE))
+    rows = judge_all(some_facts(shard))
+
+    assert [(row.key, row.feed) for row in rows] == [("spot:BTCUSDT:trade", 0), ("spot:ETHUSDT:trade", None)]
+
+
+def test_stream_that_is_on_no_board_is_what_the_watch_says() -> None:
+    """One that was to be adopted and never was is not starting for ever."""
+    judgement = Judgement(StreamState.STALE, Diagnosis.STREAM_SILENT, 30.0, None, 2)
+    facts = replace(some_facts(a_shard(None, planned=(BTC_TRADE,))), judgements={BTC_TRADE: judgement})
+    (row,) = judge_all(facts)
+
+    assert (*verdict(row), row.threshold_s, row.trades_behind) == ("stale", "stream_silent", 30.0, 2)

@@ -1,0 +1,169 @@
+"""Everything about silence, put together for a running service: judges, witnesses, orders, memory.
+
+What decides is in `watch`, `witness`, `rhythm` and `listing`; what asks and orders is in `witnesses`,
+`sentinel` and `fleet`. Here they are wired, what was learned is loaded and saved, the exchange's list
+of symbols is followed, and a shard that ends again and again is emptied.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+
+import structlog
+
+from ingest.binance.rest import RestClient
+from ingest.clock import Clock
+from ingest.config import Settings
+from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused, StoreUnavailable
+from ingest.events import StreamKey
+from ingest.store.postgres import PostgresSink
+from ingest.store.rhythms import StoredRhythm, forget_streams, load_rhythms, save_rhythms
+from ingest.store.statements import statement
+from ingest.supervisor.fleet import Fleet
+from ingest.supervisor.freshness import Judgement, ServiceFacts
+from ingest.supervisor.incidents import IncidentLog
+from ingest.supervisor.listing import halted_streams, listing_change
+from ingest.supervisor.rhythm import RhythmLimits, RhythmRecord
+from ingest.supervisor.sentinel import Sentinel
+from ingest.supervisor.watch import Watch, WatchLimits
+from ingest.supervisor.witnesses import Witnesses
+
+log = structlog.get_logger()
+
+_SAVE_EVERY_S = 300.0
+_QUARANTINE_EVERY_S = 1.0
+_MARKET = "spot"
+
+
+class Vigil:
+    """`loops()` run for as long as the service does; `save()` once more when it ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        *,
+        rest: RestClient,
+        sink: PostgresSink,
+        incidents: IncidentLog,
+        facts: Callable[[], ServiceFacts],
+        records: Mapping[StreamKey, RhythmRecord],
+        clock: Clock,
+    ) -> None:
+        self.fleet = fleet
+        self._settings = settings
+        self._rest = rest
+        self._sink = sink
+        self._facts = facts
+        self._clock = clock
+        self.incidents = incidents
+        self._known: set[str] | None = None
+        """Every symbol that was ever listed; None before the first answer, which is the plan's own list."""
+        self.witnesses = Witnesses(
+            rest,
+            clock=clock,
+            on_verdict=lambda key, verdict: self.sentinel.watch.verdict(key, verdict, clock.monotonic_s()),
+            on_healed=lambda key, verdict: self.sentinel.watch.healed(key, verdict, clock.monotonic_s()),
+            sweep_every_s=settings.silence.sweep_every_s,
+        )
+        self.sentinel = Sentinel(
+            make_watch=lambda diagnose: Watch(
+                WatchLimits(), rhythm_limits=self._rhythm_limits, records=records, diagnose=diagnose
+            ),
+            witnesses=self.witnesses,
+            facts=facts,
+            hands=fleet,
+            incidents=incidents,
+            clock=clock,
+        )
+
+    def loops(self) -> dict[str, Coroutine[None, None, None]]:
+        """What has to run, by name."""
+        return {
+            "sentinel": self.sentinel.run(),
+            "witnesses": self.witnesses.run(),
+            "incidents": self.incidents.run(),
+            "rhythms": self._keep_saving(),
+            "listing": self._follow_listing(),
+            "quarantine": self._quarantine(),
+        }
+
+    def judgements(self) -> dict[StreamKey, Judgement]:
+        """What the freshness table says of each stream beside its age."""
+        return self.sentinel.judgements()
+
+    async def save(self) -> None:
+        """Keep what was learned. Raises StoreUnavailable."""
+        rows = [
+            StoredRhythm(
+                key, *stream.rhythm.record(), stream.rhythm.threshold_s, stream.rhythm.explain().sentence()
+            )
+            for key, stream in self.sentinel.watch.streams.items()
+        ]
+        async with self._sink.session() as connection:
+            await save_rhythms(connection, rows)
+
+    def _rhythm_limits(self, key: StreamKey) -> RhythmLimits:
+        silence = self._settings.silence
+        floor_s = silence.floor_s.of(key.kind)
+        return RhythmLimits(
+            factor=silence.factor,
+            floor_s=floor_s,
+            ceiling_s=max(floor_s, silence.ceiling_s.of(key.kind)),
+            fixed_s=silence.fixed_for(key.symbol, key.kind),
+        )
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_EVERY_S)
+            try:
+                await self.save()
+            except StoreUnavailable as error:
+                log.warning("rhythms.not_saved", error=str(error))
+
+    async def _quarantine(self) -> None:
+        while True:
+            for shard in self._facts().shards:
+                if shard.crash_looping:
+                    self.fleet.evacuate(shard.shard)
+            await asyncio.sleep(_QUARANTINE_EVERY_S)
+
+    async def _follow_listing(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.silence.listing_every_s)
+            try:
+                await self._look_at_listing()
+            except LocationRefused:
+                raise
+            except (ExchangeError, BudgetExhausted, StoreUnavailable) as error:
+                log.warning("listing.not_seen", error=str(error))
+
+    async def _look_at_listing(self) -> None:
+        instruments = await self._rest.exchange_info(only_trading=False)
+        if not instruments:  # a fault of the answer: nobody lists nothing
+            return
+        spot, fleet = self._settings.spot, self.fleet
+        status = {instrument.symbol: instrument.status for instrument in instruments}
+        self.sentinel.halted = halted_streams(fleet.streams, status)
+        known = self._known if self._known is not None else status.keys()
+        change = listing_change(spot, fleet.symbols, known, instruments)
+        if change.listed:
+            ids = await self._sink.instrument_ids(_MARKET, change.listed)
+            for instrument in change.listed:
+                log.info("symbol.listed", symbol=instrument.symbol)
+                streams = [StreamKey("spot", instrument.symbol, kind) for kind in spot.kinds]
+                fleet.adopt(streams, {instrument.symbol: ids[instrument.symbol]})
+        if change.delisted:
+            log.warning("symbol.delisted", symbols=list(change.delisted))
+            gone = fleet.drop(change.delisted)
+            async with self._sink.session() as connection:
+                await forget_streams(connection, gone)
+        # Last, so that a listing which the database has refused joins with the next answer.
+        self._known = {*known, *status}
+
+
+async def load_records(sink: PostgresSink) -> dict[StreamKey, RhythmRecord]:
+    """What earlier runs have learned; what they left open is closed."""
+    async with sink.session() as connection:
+        await connection.execute(statement("close_orphaned_incidents"))
+        rows = await load_rhythms(connection)
+    return {row.key: RhythmRecord(row.quantiles_s, row.gaps, row.messages) for row in rows}
