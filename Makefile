@@ -12,7 +12,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -59,6 +59,9 @@ check:  ## what CI runs
 
 bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the floor
 	@$(PY) -m tests.bench $(ARGS)
+
+silence: $(DEV)  ## provoke every kind of silence: time to notice, diagnosis, time to recover
+	@$(PY) -m tests.silence $(ARGS)
 
 lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
 	@UPGRADE=$(UPGRADE) .ci/lock

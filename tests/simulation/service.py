@@ -157,6 +157,13 @@ class Double:
     def set_status(self, symbol: str, status: str) -> None:
         self.ask(f"/_double/symbols/{symbol}/status", {"status": status})
 
+    def list_symbol(self, symbol: str) -> None:
+        """A symbol that the exchange has never had begins to trade."""
+        self.ask(f"/_double/symbols/{symbol}", method="POST")
+
+    def delist(self, symbol: str) -> None:
+        self.ask(f"/_double/symbols/{symbol}", method="DELETE")
+
     def ledger(self, symbol: str, kind: str) -> dict[int, int]:
         """What happened: the digest of each event by its id."""
         columns = self.ask(f"/_double/ledger?symbol={symbol}&kind={kind}")
@@ -199,15 +206,15 @@ class Service:
 
     # ------------------------------------------------------------------ life
 
-    def start(self) -> None:
-        """Start the supervisor; returns at once."""
+    def start(self, **variables: str) -> None:
+        """Start the supervisor, with these in its environment; returns at once."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ingest", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env=environment(**variables),
                 cwd=self.folder,
             )
 
@@ -270,16 +277,22 @@ class Service:
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event."""
-        return [line for line in self._log_objects() if line.get("event") == event]
+        return [line for line in self.log_objects()[0] if line.get("event") == event]
 
-    def _log_objects(self) -> Iterator[dict[str, Any]]:
+    def log_objects(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The log's whole lines from a byte on, and up to which byte they go."""
         if not self.log.exists():
-            return
-        for line in self.log.read_bytes().splitlines():
+            return [], offset
+        with self.log.open("rb") as log:
+            log.seek(offset)
+            whole = log.read().rpartition(b"\n")
+        found = []
+        for line in whole[0].splitlines():
             with contextlib.suppress(orjson.JSONDecodeError):
                 decoded = orjson.loads(line)
                 if isinstance(decoded, dict):
-                    yield decoded
+                    found.append(decoded)
+        return found, offset + len(whole[0]) + len(whole[1])
 
     def last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TOLD_LINES:])

@@ -4,7 +4,7 @@ Every symbol has a feed of its own here, so that each fault meets a feed that ha
 before (and is dialled again at once), and all faults share one start of the service.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -109,8 +109,9 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
         *("--ping-interval", str(PING_INTERVAL_S)),
     )
     silence = dict.fromkeys(("trade", "agg_trade", "book_ticker", "depth"), STALE_AFTER_S)
-    spot = {"symbols": "*", "kinds": KINDS, "streams_per_feed": len(KINDS), "stale_after_s": silence}
-    with a_double(folder, *options) as double, a_service(folder, double, spot=spot) as service:
+    spot = {"symbols": "*", "kinds": KINDS, "streams_per_feed": len(KINDS)}
+    sections: dict[str, Mapping[str, object]] = {"spot": spot, "silence": {"fixed_s": silence}}
+    with a_double(folder, *options) as double, a_service(folder, double, **sections) as service:
         wait_until("every symbol has trades", lambda: len(double.happened("trade")) == SYMBOLS)
         service.wait_books_live()
         trades = double.happened("trade")
@@ -166,7 +167,7 @@ def test_half_open_connection_is_replaced(victim: Victim) -> None:
     victim.fault("half_open")
 
     reason, _ = victim.wait_session_ended()
-    assert reason.startswith("stream_stale")
+    assert reason.startswith("half_open: ")
     victim.assert_recovers()
 
 
@@ -194,12 +195,23 @@ def test_mute_stream_is_noticed_and_named(victim: Victim) -> None:
     victim.assert_recovers()
 
 
+def test_mute_stream_is_repaired_by_a_new_subscription(victim: Victim) -> None:
+    """The first step of the ladder disturbs nobody: the connection stays, and the loss is known."""
+    mute = victim.fault("mute_stream", kind="trade", until="resubscribe")
+
+    victim.wait_touched(mute)
+    wait_until("it is stale", lambda: victim.freshness("trade")[0] == "stale")
+    victim.assert_recovers()
+    assert victim.ended_sessions() == []
+    assert gap_ranges(victim.service, victim.symbol, "trade")
+
+
 def test_mute_stream_is_repaired_by_a_new_connection(victim: Victim) -> None:
     """The exchange forgot a subscription: a new connection brings the stream back, and the loss is known."""
     mute = victim.fault("mute_stream", kind="trade", until="reconnect")
 
     reason, _ = victim.wait_session_ended()
-    assert reason.startswith(f"stream_stale: spot:{victim.symbol}:trade")
+    assert reason.startswith(f"stream_silent: spot:{victim.symbol}:trade")
     victim.assert_recovers()
     assert victim.double.touched(mute) > 0
     assert gap_ranges(victim.service, victim.symbol, "trade")
@@ -222,7 +234,7 @@ def test_mute_feed_is_repaired_by_a_new_connection(victim: Victim) -> None:
     mute = victim.fault("mute_feed", until="reconnect")
 
     reason, _ = victim.wait_session_ended()
-    assert reason.startswith("stream_stale")
+    assert reason.startswith("feed_silent: ")
     victim.assert_recovers()
     assert victim.double.touched(mute) > 0
     assert gap_ranges(victim.service, victim.symbol, "depth")
