@@ -13,7 +13,7 @@ import structlog
 from ingest.binance.rest import RestClient
 from ingest.clock import Clock
 from ingest.config import Settings
-from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused, StoreUnavailable
+from ingest.errors import BudgetExhausted, ExchangeError, StoreUnavailable
 from ingest.events import StreamKey
 from ingest.store.postgres import PostgresSink
 from ingest.store.rhythms import StoredRhythm, forget_streams, load_rhythms, save_rhythms
@@ -132,8 +132,6 @@ class Vigil:
             await asyncio.sleep(self._settings.silence.listing_every_s)
             try:
                 await self._look_at_listing()
-            except LocationRefused:
-                raise
             except (ExchangeError, BudgetExhausted, StoreUnavailable) as error:
                 log.warning("listing.not_seen", error=str(error))
 

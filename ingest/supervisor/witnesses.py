@@ -22,7 +22,7 @@ import structlog
 
 from ingest.binance.rest import RestClient
 from ingest.clock import Clock
-from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused, RestRefused, RestUnavailable
+from ingest.errors import BudgetExhausted, ExchangeError, RestRefused, RestUnavailable
 from ingest.events import StreamKey
 from ingest.supervisor.testimony import Evidence, testify, testify_since
 from ingest.supervisor.witness import (
@@ -121,7 +121,7 @@ class Witnesses:
             self._asked.set()
 
     async def run(self) -> None:
-        """Ask until cancelled. Raises LocationRefused."""
+        """Ask until cancelled. A place that is refused (HTTP 451) is not heard, and the feeds go on."""
         next_sweep_s = self._clock.monotonic_s() + min(5.0, self._sweep_every_s)
         while True:
             with contextlib.suppress(TimeoutError):
@@ -183,8 +183,6 @@ class Witnesses:
         try:
             async with asyncio.timeout(_HEAR_S):
                 await self._hear_all(about, symbols)
-        except LocationRefused:
-            raise
         except TimeoutError:
             self.exchange_answers, reason = None, f"it was not our turn within {_HEAR_S:g} s"
         except (ExchangeError, BudgetExhausted) as error:
@@ -257,8 +255,6 @@ class Witnesses:
         try:
             async with asyncio.timeout(_HEAR_S):
                 server_ms = await self._rest.server_time_ms()
-        except LocationRefused:
-            raise
         except (ExchangeError, BudgetExhausted, TimeoutError) as error:
             log.warning("clock.not_compared", error=str(error) or type(error).__name__)
             return

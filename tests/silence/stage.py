@@ -147,6 +147,12 @@ class Stage:
         self._read_log()
         return [line for line in self._lines if line.event in events and line.at_s >= since_s]
 
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels; NaN when it is not exported."""
+        lines = self.service.http("/metrics")[1].decode().splitlines()
+        values = (line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} "))
+        return float(next(values, "nan"))
+
     def alerts(self, since_s: float) -> list[str]:
         """Subjects of what people would have been told."""
         self._read_log()

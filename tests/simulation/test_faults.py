@@ -313,7 +313,7 @@ def test_frame_that_came_damaged_is_a_gap(victim: Victim) -> None:
         ({"status": 418, "code": -1003, "retry_after_s": 1}, 1),
         ({"silent": True}, 2),
         ({"status": 200, "delay_s": 3.0}, 1),
-        ({"status": 200, "stale": True}, 2),
+        ({"status": 200, "stale": True}, 1),
     ],
     ids=["500", "403-html", "429", "418", "hung-up", "slow", "stale"],
 )

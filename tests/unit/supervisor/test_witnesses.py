@@ -325,15 +325,14 @@ async def test_wait_for_weight_has_a_deadline(rest: ScriptedRest) -> None:
     assert hearing.witnesses.exchange_answers is None
 
 
-async def test_refused_location_ends_the_witnesses(rest: ScriptedRest) -> None:
-    """Nothing that could be tried again."""
+async def test_refused_location_is_not_heard_and_ends_nothing(rest: ScriptedRest) -> None:
+    """REST that refuses the place (HTTP 451) does not take down feeds that receive."""
     rest.errors = {"day_stats": LocationRefused("HTTP 451")}
     hearing = Hearing(rest)
-    hearing.has(key())
-    with pytest.raises(ExceptionGroup) as ended:
-        await hearing.for_s(60, key())
+    hearing.has(key(), last_id=98)
+    await hearing.for_s(60, key())
 
-    assert ended.group_contains(LocationRefused)
+    assert isinstance(hearing.verdict(key()), Unknown)
 
 
 # --- the sweep ---
