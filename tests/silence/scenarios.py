@@ -18,7 +18,7 @@ _BLOCKED_LONG_S = 10.0
 _DATABASE_PAUSED_S = 15.0
 _HOUR_S = 3_600.0
 _STEPPED_S = 55.0
-"""Longer than from one sweep, which compares the clocks, to the next, and than people are spared the alert."""
+"""Longer than from one sweep, which compares the clocks, to the next, and than an alert is held back."""
 _STEPPED_BACK_S = 10.0
 _KILLS = 6
 """More than the five restarts in a minute that the policy allows."""
