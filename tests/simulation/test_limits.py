@@ -1,6 +1,6 @@
 """The exchange's limits are kept by two shards together, also when everything must come back at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -10,6 +10,7 @@ SYMBOLS = 300
 KINDS = ["trade", "book_ticker", "depth", "mini_ticker"]
 STREAMS_PER_FEED = 100
 PONG_EVERY_S = 3
+LONGER_THAN_ANY_TEST_S = 900
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
         "snapshot_limit": 100,
         "stored_levels": 100,
     }
-    with a_double(folder, *options) as double, a_service(folder, double, spot=spot) as service:
+    # Losing a delta of every book takes as long as the rarest book is silent. Nobody is to subscribe the
+    # others anew meanwhile: then their gaps would be those of a connection, and connections be made.
+    sections: dict[str, Mapping[str, object]] = {
+        "spot": spot,
+        "silence": {"fixed_s": {"depth": LONGER_THAN_ANY_TEST_S}},
+    }
+    with a_double(folder, *options) as double, a_service(folder, double, **sections) as service:
         wait_all_live(service)
         yield service, double
 
