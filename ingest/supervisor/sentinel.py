@@ -129,6 +129,7 @@ class Sentinel:
         self._witnesses.see(now_s, self._sightings.take(facts, now_s))
         for action in self.watch.tick(now_s, readings(facts, self.halted)):
             self._carry_out(action)
+        self._probe_hushed(now_s)
         self._judge_conditions(facts, now_s)
 
     def judgements(self) -> dict[StreamKey, Judgement]:
@@ -163,7 +164,7 @@ class Sentinel:
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, AskWitness):
-            self._ask(action)
+            self._witnesses.ask(action.keys)
         elif isinstance(action, AskWhetherHealed):
             self._witnesses.ask_whether_healed(action.since_s)
         elif isinstance(action, OrderResubscribe):
@@ -185,20 +186,15 @@ class Sentinel:
             if (each.shard, each.feed) == (shard, feed) and (is_silent or each.state is StreamState.STALE)
         )
 
-    def _ask(self, action: AskWitness) -> None:
-        self._witnesses.ask(action.keys)
-        # A ping of our own tells a link that is dead from a server that has nothing to say.
-        for shard, feed in {
-            (self.watch.streams[key].shard, self.watch.streams[key].feed) for key in action.keys
-        }:
-            if feed >= 0 and self.watch.feed_is_silent(shard, feed, self._clock.monotonic_s()):
-                self._probe(shard, feed)
+    def _probe_hushed(self, now_s: float) -> None:
+        """A ping of our own tells a link that is dead from a server that has nothing to say.
 
-    def _probe(self, shard: int, feed: int) -> None:
-        now_s = self._clock.monotonic_s()
-        if now_s - self._probed.get((shard, feed), -inf) >= self._limits.probe_every_s:
-            self._probed[shard, feed] = now_s
-            self._hands.order(shard, Probe(feed))
+        Sent before the first stream is suspect: the answer takes its time, and the diagnosis wants it.
+        """
+        for shard, feed in self.watch.hushed_feeds(now_s):
+            if now_s - self._probed.get((shard, feed), -inf) >= self._limits.probe_every_s:
+                self._probed[shard, feed] = now_s
+                self._hands.order(shard, Probe(feed))
 
     def _write_down(self, action: IncidentOpened | IncidentStep | IncidentClosed) -> None:
         repair = action.repair

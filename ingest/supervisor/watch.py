@@ -35,7 +35,7 @@ order is for streams that are STALE, and no incident has others; no stream belon
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple, TypeAlias
@@ -228,6 +228,12 @@ class Watch:
         silent = [each.rhythm.threshold_s for each in streams if each.state in _SILENT]
         spoke_s = max((each.spoke_s for each in streams if each.spoke_s is not None), default=-inf)
         return bool(silent) and now_s - spoke_s > min(silent) / 2
+
+    def hushed_feeds(self, now_s: float) -> list[tuple[int, int]]:
+        """(shard, feed) of those on which nothing has spoken for half of the shortest of all thresholds."""
+        return [
+            place for place, streams in self._feeds.items() if place[1] >= 0 and _is_hushed(streams, now_s)
+        ]
 
     def new_incident(self, shard: int, diagnosis: Diagnosis, evidence: str, now_s: float) -> Repair:
         """An incident about no single stream; whoever asks for it closes it."""
@@ -465,6 +471,11 @@ def _by_place(streams: Iterable[WatchedStream]) -> dict[_Place, list[WatchedStre
     for stream in streams:
         places[stream.shard, stream.feed].append(stream)
     return places
+
+
+def _is_hushed(streams: Sequence[WatchedStream], now_s: float) -> bool:
+    spoke_s = max(each.well_s if each.spoke_s is None else each.spoke_s for each in streams)
+    return now_s - spoke_s > min(each.rhythm.threshold_s for each in streams) / 2
 
 
 def _take_in(repair: Repair, stale: Iterable[WatchedStream], now_s: float) -> None:

@@ -284,6 +284,27 @@ def test_silent_feed_is_probed_and_then_replaced_with_all_that_it_missed(scene: 
     assert (replaced.feed, set(replaced.stale)) == (0, {BTC, ETH})
 
 
+def test_feed_that_has_gone_silent_is_probed_before_anything_is_suspect(scene: Scene) -> None:
+    """The answer to our ping takes its time, and the diagnosis wants it when the first stream is suspect."""
+    scene.mute(BTC, ETH)
+    scene.pass_s(4)
+    assert scene.hands.orders == [(0, Probe(0))]
+    assert scene.witnesses.asked == []
+
+    scene.pass_s(3)
+    assert scene.witnesses.asked
+    assert scene.hands.orders == [(0, Probe(0))]
+
+
+def test_feed_on_which_anything_speaks_is_not_probed(scene: Scene) -> None:
+    """One stream that speaks is proof enough of the connection."""
+    scene.mute(BTC)
+    scene.pass_s(7)
+
+    assert scene.witnesses.asked == [BTC]
+    assert scene.hands.orders == []
+
+
 def test_ladder_goes_on_to_the_shard_and_to_alert(scene: Scene) -> None:
     """What a new feed does not heal, a new process might; after that people are told."""
     scene.mute(BTC, ETH)
