@@ -1,10 +1,11 @@
-"""Keep `ops.stream_freshness` up to date: once a second, all rows.
+"""Keep `ops.stream_freshness` up to date: all rows, as soon as they were judged.
 
 Decides what happens when the database does not take a round: nothing is kept, the next round writes
 the whole truth again. What a row says is decided in `freshness`; how it is written, in the store.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, cast
 
@@ -56,10 +57,11 @@ def shard_row(shard: ShardFacts) -> ShardRow:
 
 
 class FreshnessPublisher:
-    """Write the rows every `interval_s` seconds, for as long as `run` runs.
+    """Write the rows whenever `judged` is set, and `interval_s` seconds after the last time at the latest.
 
-    `write` inserts or updates a row for each key; it gets `deadline_s`. A database that is away is waited
-    out: the next round writes the whole truth again, so nothing is kept meanwhile.
+    `run` goes on until it is cancelled and clears `judged` itself. `write` inserts or updates a row for
+    each key; it gets `deadline_s`. A database that is away is waited out: the next round writes the whole
+    truth again, so nothing is kept meanwhile.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class FreshnessPublisher:
         *,
         rows: Callable[[], Rows],
         write: Callable[[Rows], Awaitable[None]],
-        interval_s: float = 1.0,
+        judged: asyncio.Event,
+        interval_s: float = 2.0,
         deadline_s: float = 5.0,
     ) -> None:
         self._rows = rows
         self._write = write
+        self._judged = judged
         self._interval_s = interval_s
         self._deadline_s = deadline_s
         self._log = structlog.get_logger(__name__)
@@ -81,8 +85,11 @@ class FreshnessPublisher:
     async def run(self) -> None:
         """Publish until cancelled. Lets out everything but an unreachable database."""
         while True:
+            self._judged.clear()
             await self.publish_once()
-            await asyncio.sleep(self._interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._judged.wait()
 
     async def publish_once(self) -> bool:
         """Write one round; False when the database could not be reached in time."""

@@ -53,6 +53,8 @@ class SentinelLimits:
 
     tick_s: float = 1.0
     wedged_s: float = 5.0
+    stalled_s: float = 5.0
+    """How long a row may wait to be committed; the deadline of a write is longer."""
     start_s: float = 30.0
     """How long a shard may take from its start to its first heartbeat."""
     probe_s: float = 1.5
@@ -96,6 +98,8 @@ class Sentinel:
         self.watch = make_watch(self._diagnose)
         self.halted: set[StreamKey] = set()
         self.conditions: dict[str, Repair] = {}
+        self.judged = asyncio.Event()
+        """Set after each round; whoever waits for it clears it."""
         self._witnesses = witnesses
         self._facts = facts
         self._hands = hands
@@ -116,6 +120,7 @@ class Sentinel:
         """Look, judge and act, once a tick."""
         while True:
             self.tick()
+            self.judged.set()
             await asyncio.sleep(self._limits.tick_s)
 
     def tick(self) -> None:
@@ -286,7 +291,7 @@ class Sentinel:
         found: list[Condition] = []
         for shard in facts.shards:
             found += self._shard_conditions(shard, facts)
-        down = [each for each in facts.shards if _cannot_commit(each)]
+        down = [each for each in facts.shards if self._cannot_commit(each)]
         if down:
             names = ", ".join(str(each.shard) for each in down)
             evidence = f"shards that receive and cannot commit: {names}"
@@ -318,10 +323,12 @@ class Sentinel:
             limit_s = self._limits.wedged_s
         return age_s if age_s > limit_s else None
 
-
-def _cannot_commit(shard: ShardFacts) -> bool:
-    """A board is all zeros until its shard has begun to work, and a former one says nothing of now."""
-    if shard.board is None or not shard.running or shard.has_former_board:
-        return False
-    header = shard.board.header
-    return header.state in {ShardState.RUNNING, ShardState.DRAINING} and not header.database_up
+    def _cannot_commit(self, shard: ShardFacts) -> bool:
+        """A board is all zeros until its shard has begun to work, and a former one says nothing of now."""
+        if shard.board is None or not shard.running or shard.has_former_board:
+            return False
+        header = shard.board.header
+        if header.state not in {ShardState.RUNNING, ShardState.DRAINING}:
+            return False
+        waiting_s = self._stamps.age_s(header.oldest_buffered_recv_ns) or 0.0
+        return not header.database_up or waiting_s > self._limits.stalled_s

@@ -171,6 +171,7 @@ class Supervisor:
         publisher = FreshnessPublisher(
             rows=lambda: judge_all(self.facts()),
             write=lambda rows: self._publish(sink, rows),
+            judged=vigil.judged,
         )
         loops = {
             "database": database.watch(),

@@ -87,6 +87,11 @@ class Vigil:
             "quarantine": self._quarantine(),
         }
 
+    @property
+    def judged(self) -> asyncio.Event:
+        """Set after each round of judging; whoever waits for it clears it."""
+        return self.sentinel.judged
+
     def judgements(self) -> dict[StreamKey, Judgement]:
         """What the freshness table says of each stream beside its age."""
         return self.sentinel.judgements()

@@ -122,11 +122,13 @@ class Trial:
     # ------------------------------------------------------------------ looking
 
     def _left(self) -> list[float]:
-        """When targets left the states in which nothing is wrong."""
+        """When targets left the states in which nothing is wrong, or appeared."""
         return [
             change.at_s
             for change in self.stage.observer.changes
-            if change.at_s >= self.begun_s and change.key in self.targets and change.state not in _STATES
+            if change.at_s >= self.begun_s
+            and change.key in self.targets
+            and (change.state not in _STATES or change.key not in self._before)
         ]
 
     def _opened(self) -> list[Line]:

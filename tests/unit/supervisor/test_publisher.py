@@ -62,8 +62,13 @@ class TableThatFails:
         self.rounds.append(rows)
 
 
-def a_publisher(table: TableThatFails) -> FreshnessPublisher:
-    return FreshnessPublisher(rows=lambda: judge_all(some_facts()), write=table.write, deadline_s=10)
+def a_publisher(table: TableThatFails, judged: asyncio.Event | None = None) -> FreshnessPublisher:
+    return FreshnessPublisher(
+        rows=lambda: judge_all(some_facts()),
+        write=table.write,
+        judged=judged or asyncio.Event(),
+        deadline_s=10,
+    )
 
 
 async def test_publisher_writes_the_rows() -> None:
@@ -99,17 +104,32 @@ async def test_publisher_gives_a_write_that_hangs_its_deadline() -> None:
         """Never answer."""
         await asyncio.Event().wait()
 
-    publisher = FreshnessPublisher(rows=list, write=hang)
+    publisher = FreshnessPublisher(rows=list, write=hang, judged=asyncio.Event())
 
     assert not await publisher.publish_once()
 
 
 @pytest.mark.virtual_time
-async def test_publisher_goes_round_once_a_second_until_cancelled() -> None:
-    """Nine and a half seconds see ten rounds, the first at once."""
-    table = TableThatFails()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(9.5):
-            await a_publisher(table).run()
+async def test_publisher_writes_as_soon_as_it_was_judged() -> None:
+    """One round at once, and one for each time; what was judged during a write is written after it."""
+    table, judged = TableThatFails(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(a_publisher(table, judged).run())
+        for _ in range(9):
+            await asyncio.sleep(1.0)
+            judged.set()
+        await asyncio.sleep(0.5)
+        running.cancel()
 
     assert len(table.rounds) == 10
+
+
+@pytest.mark.virtual_time
+async def test_publisher_writes_although_nobody_judges() -> None:
+    """A judge that hangs leaves states behind, and no table that looks as if nobody wrote it."""
+    table = TableThatFails()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(9.0):
+            await a_publisher(table).run()
+
+    assert len(table.rounds) == 5

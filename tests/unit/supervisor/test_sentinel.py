@@ -555,6 +555,21 @@ def test_database_that_is_away_is_one_incident(scene: Scene) -> None:
     assert scene.diary.names()[-1] == ("database_stalled", True)
 
 
+def test_database_that_takes_nothing_is_an_incident_before_it_refuses(scene: Scene) -> None:
+    """Rows that wait say so sooner than the deadline of the write that they wait for."""
+    received_ns = scene.clock.wall_ns()
+    waiting = RUNNING._replace(oldest_buffered_recv_ns=received_ns)
+    scene.first.header = waiting
+    scene.pass_s(5)
+    assert scene.diary.names() == []
+    scene.pass_s(1)
+    assert scene.diary.names() == [("database_stalled", False)]
+    scene.first.header = RUNNING._replace(oldest_buffered_recv_ns=scene.clock.wall_ns())
+    scene.pass_s(1)
+
+    assert scene.diary.names()[-1] == ("database_stalled", True)
+
+
 @pytest.mark.parametrize("state", [ShardState.STARTING, ShardState.STOPPED])
 def test_shard_that_does_not_work_yet_says_nothing_of_the_database(scene: Scene, state: ShardState) -> None:
     """A new board is all zeros."""
