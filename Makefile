@@ -12,7 +12,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence chaos lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -62,6 +62,9 @@ bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the 
 
 silence: $(DEV)  ## provoke every kind of silence: time to notice, diagnosis, time to recover
 	@$(PY) -m tests.silence $(ARGS)
+
+chaos: $(DEV)  ## every fault on a service of its own, and what it has cost (ARGS="--only shard-kill,reset")
+	@$(PY) -m tests.chaos $(ARGS)
 
 lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
 	@UPGRADE=$(UPGRADE) .ci/lock

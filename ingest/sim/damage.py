@@ -1,7 +1,8 @@
 """Malformed frames: the ways in which a text can be wrong.
 
 Pure. `truncated` is no JSON; `non_utf8` is no text (a client has to close, RFC 6455 section 8.1);
-`unknown_event` is of a kind that nobody knows; `wrong_type` has a number where text belongs.
+`unknown_event` is of a kind that nobody knows; `wrong_type` has a number where text belongs; `oversized`
+is right but for its length, which is more than a client has to take (it closes, RFC 6455 section 7.4.1).
 """
 
 import re
@@ -9,6 +10,7 @@ import re
 from ingest.sim.faults import Damage
 
 _EVENT_TYPE = re.compile(rb'"e":"[A-Za-z0-9]+"')
+_OVERSIZED_BYTES = 17 << 20
 _PRICE = re.compile(rb'"(p|b|c|o)":"([0-9.]+)"')
 
 
@@ -20,6 +22,8 @@ def damaged(text: bytes, damage: Damage) -> bytes:
         return text[:-1] + b"\xff\xfe}"
     if damage == "unknown_event":
         return _with_unknown_event(text)
+    if damage == "oversized":
+        return b'%b,"x":"%b"}' % (text[:-1], b"x" * _OVERSIZED_BYTES)
     return _with_wrong_type(text)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_origin
 
 Until: TypeAlias = Literal["lifted", "reconnect", "resubscribe"]
-Damage: TypeAlias = Literal["truncated", "non_utf8", "unknown_event", "wrong_type"]
+Damage: TypeAlias = Literal["truncated", "non_utf8", "unknown_event", "wrong_type", "oversized"]
 
 
 class FaultError(ValueError):
@@ -142,7 +142,8 @@ class RestFault(Fault):
     """REST answers wrongly. `path` is the call (`depth`); status 200 only delays or makes stale.
 
     With `html` the body is an HTML page. With `stale` the depth call answers with the book of the
-    moment when the fault began. `silent` closes the connection without an answer.
+    moment when the fault began, with `empty` with a book of no levels. `silent` closes the connection
+    without an answer.
     """
 
     action: ClassVar[str] = "rest"
@@ -154,6 +155,7 @@ class RestFault(Fault):
     delay_s: float = 0.0
     html: bool = False
     stale: bool = False
+    empty: bool = False
     silent: bool = False
     n: int | None = None
 

@@ -125,6 +125,9 @@ class MarketDoors:
             unit_us=wire.MICROSECOND_US if unit == "MICROSECOND" else wire.MILLISECOND_US,
             limits=self._venue.limits,
             stale_books=self._venue.stale_books.get(record.fault_id, {}) if record else {},
+            without_levels=record is not None
+            and isinstance(record.fault, spec.RestFault)
+            and record.fault.empty,
         )
 
     def _refused(self, request: web.Request) -> web.Response | None:

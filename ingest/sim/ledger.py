@@ -68,6 +68,7 @@ class Series:
         block.digests.append(crc32(printed_fields))
         self.happened += 1
         self.last_id = event_id
+        self._ledger.kept += 1
 
     def __len__(self) -> int:
         return self.happened - self.dropped
@@ -101,7 +102,8 @@ class Ledger:
     """All series, bounded together."""
 
     def __init__(self, limit: int = 4_000_000) -> None:
-        self._limit_blocks = max(limit // _BLOCK, 1)
+        self._limit = limit
+        self.kept = 0
         self._series: dict[tuple[str, str], Series] = {}
         self._ages: deque[Series] = deque()
         self.dropped = 0
@@ -127,9 +129,11 @@ class Ledger:
         return sum(series.happened for series in self._series.values())
 
     def new_block(self, series: Series) -> _Block:
-        """Room for the next events of a series; makes it by dropping the oldest block of any."""
-        if len(self._ages) >= self._limit_blocks:
-            self.dropped += self._ages.popleft().forget_oldest()
+        """Room for the next events of a series; makes it by dropping the oldest blocks of any."""
+        while self._ages and self.kept + _BLOCK > self._limit:
+            gone = self._ages.popleft().forget_oldest()
+            self.kept -= gone
+            self.dropped += gone
         self._ages.append(series)
         return _Block()
 

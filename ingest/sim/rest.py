@@ -32,6 +32,8 @@ class Call(NamedTuple):
     limits: Limits
     stale_books: Mapping[str, Book]
     """Books to answer `depth` from instead of the present ones."""
+    without_levels: bool = False
+    """Whether `depth` answers with a book that has none."""
 
     def instrument(self) -> Instrument:
         return self.named(self.params.required("symbol"))
@@ -96,7 +98,8 @@ def _exchange_info(call: Call) -> Json:
 def _depth(call: Call) -> Json:
     instrument = call.instrument()
     limit = call.params.limit(100, 5000)
-    return rows.depth(call.stale_books.get(instrument.symbol, instrument.book), limit)
+    answer = rows.depth(call.stale_books.get(instrument.symbol, instrument.book), limit)
+    return {**answer, "bids": [], "asks": []} if call.without_levels else answer
 
 
 def _trades(call: Call) -> Json:

@@ -147,6 +147,11 @@ class Stage:
         self._read_log()
         return [line for line in self._lines if line.event in events and line.at_s >= since_s]
 
+    def all_lines(self, since_s: float) -> list[Line]:
+        """Every line of the log since then."""
+        self._read_log()
+        return [line for line in self._lines if line.at_s >= since_s]
+
     def metric(self, name: str) -> float:
         """The value of a metric without labels; NaN when it is not exported."""
         lines = self.service.http("/metrics")[1].decode().splitlines()
@@ -217,9 +222,9 @@ def a_stage(folder: Path, *, symbols: int, rate: float, seed: int) -> Iterator[S
         *("--non-ascii", "1", "--ping-interval", "5"),
     )
     with a_double(folder, *options) as double:
-        thresholds = _thresholds(double)
+        thresholds = thresholds_of(double)
         tampering = Tampering(folder)
-        service = Service(folder, double, **_sections(thresholds))
+        service = Service(folder, double, **sections_for(thresholds))
         try:
             service.start(**tampering.variables(_REPOSITORY))
             service.wait_ready()
@@ -251,7 +256,7 @@ def _all_live(stage: Stage) -> bool:
     return bool(streams) and all(seen.state in {"live", "quiet"} for seen in streams)
 
 
-def _thresholds(double: Double) -> dict[Key, float]:
+def thresholds_of(double: Double) -> dict[Key, float]:
     """Watch the double for a while; slow streams get as many of their own gaps as busy ones."""
     time.sleep(_WARM_UP_S)
     orders = double.happened("book_ticker")
@@ -267,7 +272,8 @@ def _threshold_s(count: float) -> float:
     return max(BUSY_S, round(_GAPS_OF_THRESHOLD * _WARM_UP_S / surely, 1))
 
 
-def _sections(thresholds: Mapping[Key, float]) -> dict[str, dict[str, object]]:
+def sections_for(thresholds: Mapping[Key, float]) -> dict[str, dict[str, object]]:
+    """Configuration of the service."""
     slow = {f'"{key}"': threshold_s for key, threshold_s in thresholds.items() if threshold_s > BUSY_S}
     return {
         "service": {"shards": 2},

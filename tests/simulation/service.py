@@ -244,11 +244,11 @@ class Service:
         if self.process is not None:
             _end(self.process)
         for pid in self.pids_ever():
-            if is_running(pid) and self._is_ours(pid):
+            if is_running(pid) and self.is_ours(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _is_ours(self, pid: int) -> bool:
+    def is_ours(self, pid: int) -> bool:
         """A number from the log may long belong to somebody else; our processes name our folder."""
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()

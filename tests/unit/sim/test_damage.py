@@ -28,6 +28,14 @@ def test_unknown_event_is_json_of_an_unknown_kind(text: bytes) -> None:
     assert orjson.loads(damaged(text, "unknown_event"))["data"]["e"] == "neverHeardOf"
 
 
+def test_oversized_is_json_that_is_too_long() -> None:
+    """It parses, and holds what it held, and sixteen megabytes more than anybody wants."""
+    text = damaged(TRADE, "oversized")
+
+    assert len(text) > 16 << 20
+    assert orjson.loads(text)["data"] == orjson.loads(TRADE)["data"]
+
+
 def test_wrong_type_is_json_with_a_list_for_a_price() -> None:
     """It parses, and text is not where it belongs."""
     assert orjson.loads(damaged(TRADE, "wrong_type"))["data"]["p"] == [1.0]

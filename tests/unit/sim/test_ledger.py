@@ -46,3 +46,13 @@ def test_depth_fields_join_levels() -> None:
 
     assert depth_fields(9, bids, b"") == b"9|1.0:2.0,3.0:4.0|"
     assert depth_fields(9, b"", b'["5.0","6.0"]') == b"9||5.0:6.0"
+
+
+def test_series_of_few_events_take_no_more_room_than_these() -> None:
+    """A thousand rare streams do not push one another out: what is bounded is events."""
+    ledger = Ledger(limit=4 * BLOCK)
+    for number in range(1_000):
+        ledger.series(f"S{number}", "trade").add(number, 0, b"")
+
+    assert ledger.dropped == 0
+    assert len(ledger.entries("S0", "trade")) == 1

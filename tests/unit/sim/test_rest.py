@@ -209,6 +209,14 @@ def test_stale_books_answer_depth(exchange: Exchange) -> None:
     assert orjson.loads(rest.body(rest.ENDPOINTS["depth"], call))["lastUpdateId"] == 42
 
 
+def test_depth_without_levels_has_its_update_id(exchange: Exchange) -> None:
+    """Only the levels are gone."""
+    call = _call(exchange, {"symbol": "BTCUSDT"})._replace(without_levels=True)
+    answer = orjson.loads(rest.body(rest.ENDPOINTS["depth"], call))
+
+    assert answer == {"lastUpdateId": exchange.instruments["BTCUSDT"].book.update_id, "bids": [], "asks": []}
+
+
 def test_symbol_that_never_traded_answers_zeros() -> None:
     """Before the start there are no prices, and trade ids are -1."""
     idle = Exchange([Market(MarketPlan(symbols=1), Random(1))], Ledger())

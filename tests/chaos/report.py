@@ -1,0 +1,70 @@
+"""The table of chaos: Markdown for people, JSON for comparing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from tests.chaos.trial import Row
+
+HEADINGS = (
+    *("fault", "seen by", "after s", "fault lasted s", "well again s after its end"),
+    *("published", "stored", "lost trades", "lost, in the ledger", "lost unnoticed", "twice", "altered"),
+    *("gap rows", "bounds true", "verdict"),
+)
+_TOLD_AT_MOST = 3
+
+
+def markdown(rows: Sequence[Row], about: str) -> str:
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    told = [f"- {row.name}: {each}" for row in rows for each in _complaints(row)]
+    return "\n".join(("# Chaos", "", about, "", *lines, "", *told, ""))
+
+
+def cells(row: Row) -> list[str]:
+    """One line of the table."""
+    lost_trades = row.total("lost_noticed", ("trade", "agg_trade"))
+    return [
+        row.title,
+        row.detected or "-",
+        _seconds(row.detected_s),
+        _seconds(row.lasted_s),
+        _seconds(row.recovered_s),
+        *(f"{row.total(column):,}" for column in ("published", "stored")),
+        f"{lost_trades:,}",
+        f"{row.total('lost_noticed') - lost_trades:,}",
+        *(f"{row.total(column):,}" for column in ("lost_unnoticed", "duplicated", "altered")),
+        ", ".join(f"{count} {name}" for name, count in sorted(row.gaps.items())) or "none",
+        f"{row.checked_gaps - len(row.wrong_bounds)} of {row.checked_gaps}",
+        "good" if row.is_good else "WRONG",
+    ]
+
+
+def summary(row: Row) -> str:
+    """One line while it runs."""
+    names = dict(zip(HEADINGS, cells(row), strict=True))
+    line = f"{row.name}: {names['verdict']}; {row.detected or 'not seen'} after {names['after s']} s, well "
+    line += f"{names['well again s after its end']} s after; published {names['published']}, lost trades "
+    line += (
+        f"{names['lost trades']}, lost {names['lost, in the ledger']}, unnoticed {names['lost unnoticed']}, "
+    )
+    line += f"twice {names['twice']}, altered {names['altered']}; gaps {names['gap rows']}"
+    return line + "".join(f"\n        {each}" for each in _complaints(row))
+
+
+def write(folder: Path, rows: Sequence[Row], about: str) -> None:
+    """`latest.md` and `latest.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "latest.md").write_text(markdown(rows, about), encoding="utf-8")
+    answer = {"about": about, "rows": [asdict(row) for row in rows]}
+    (folder / "latest.json").write_bytes(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+
+
+def _complaints(row: Row) -> list[str]:
+    return row.complaints + [f"bounds: {each}" for each in row.wrong_bounds[:_TOLD_AT_MOST]]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
