@@ -87,6 +87,8 @@ class Repair:
     story: list[Record] = field(default_factory=list)
     affected: frozenset[StreamKey] = frozenset()
     """All streams that it was ever about."""
+    _joined_s: dict[StreamKey, float] = field(default_factory=dict, init=False, repr=False)
+    """When those were subscribed that have joined the present step."""
 
     def __post_init__(self) -> None:
         self.affected = frozenset(self.keys)
@@ -96,6 +98,7 @@ class Repair:
         if step is Step.ALERT:
             self.alerts += 1
         self.step, self.step_s, self.is_in_vain = step, now_s, False
+        self._joined_s.clear()
         self.step_until_s = now_s + limits.of(step, self.alerts)
         self.story.append(Record(now_s, f"step {step.name.lower()}"))
 
@@ -103,7 +106,13 @@ class Repair:
         """Take in more streams; the step goes on and its time with it."""
         self.keys |= keys
         self.affected |= keys
+        if self.step is Step.RESUBSCRIBE:
+            self._joined_s.update(dict.fromkeys(keys, now_s))
         self.story.append(Record(now_s, f"streams joined: {len(keys)}"))
+
+    def ordered_s(self, key: StreamKey) -> float:
+        """When the present step was ordered for a stream; one that joins is subscribed by itself."""
+        return self._joined_s.get(key, self.step_s)
 
     def wait_anew(self, now_s: float, limits: LadderLimits) -> None:
         """Nobody could have spoken meanwhile: the next step is not before a new feed would have helped."""

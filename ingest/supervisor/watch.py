@@ -10,7 +10,7 @@ second. A single stream's states are in `supervisor.watched`, the steps in `supe
       seconds while it is one
     streams become STALE                            one incident for those of one feed, and its first
                                                     step; they join an incident of their feed that was
-                                                    never at ALERT yet
+                                                    never at ALERT yet and whose step is under way
     nothing on the feed speaks, or it is away       the incident begins at REPLACE_FEED
     ... only these streams are silent               ... at RESUBSCRIBE
     a step's time is up                             the next step
@@ -26,9 +26,10 @@ The steps' orders: RESUBSCRIBE the streams, REPLACE_FEED (the new connection bef
 RESTART_SHARD (only when most of the shard's streams are stale: it disturbs the others), ALERT. What
 another incident's step has just ordered for the same feed or shard is not ordered again.
 
-Whether a step was in vain is judged from when it took effect, which is when the stream is seen to be
-subscribed anew, and of a healed stream the witness is asked what it missed since then, until it speaks:
-what was missed before stays missed, and would have it repaired for ever.
+Whether a step was in vain is judged for each stream from when it took effect, which is when the stream is
+seen to be subscribed anew. It was when the witness finds something missed since then, or the stream is
+silent past its threshold since then. Of a healed stream the witness is asked what it missed since its
+repair, until it speaks: what was missed before stays missed, and would have it repaired for ever.
 
 Invariants: an incident that was opened is closed at most once, and is when it has no stream left; an
 order is for streams that are STALE, and no incident has others; no stream belongs to two.
@@ -139,8 +140,6 @@ _Place: TypeAlias = tuple[int, int]
 
 _PAST_THRESHOLD = frozenset({StreamState.SUSPECT, StreamState.QUIET, StreamState.STALE})
 _SILENT = _PAST_THRESHOLD | {StreamState.RECOVERING}
-_USUAL = 0.25
-"""Of a threshold: nearly all gaps of a stream in its slow periods are within this share of it."""
 _OWN_DOING = frozenset({Diagnosis.SHARD_WEDGED, Diagnosis.CONSUMER_LAG})
 
 
@@ -216,7 +215,8 @@ class Watch:
         elif isinstance(verdict, Quiet):
             stream.mended_s = self._tried_s(stream.repair, stream)
             stream.prove_quiet(verdict.at_s, now_s)
-        elif isinstance(verdict, Stale):
+        elif isinstance(verdict, Stale) and now_s >= self._latest_s(stream.repair, stream):
+            # Before its time is up nobody asks about a step: the question was about the former one.
             stream.repair.is_in_vain = True
 
     def feed_is_silent(self, shard: int, feed: int, now_s: float) -> bool:
@@ -294,9 +294,16 @@ class Watch:
         actions: list[Action] = []
         for place, stale in _by_place(new).items():
             begun = [each for each in self.repairs.values() if (each.shard, each.feed) == place]
-            young = next((each for each in begun if not each.alerts), None)
+            young = next((each for each in begun if self._can_be_joined(each, now_s)), None)
             actions += self._join(young, stale, now_s) if young else self._open(place, stale, now_s)
         return actions
+
+    def _can_be_joined(self, repair: Repair, now_s: float) -> bool:
+        """Whether what it does now, or is about to, does for more streams of its feed, too."""
+        if repair.alerts:
+            return False
+        time_is_up_s = repair.step_s + self._limits.ladder.of(repair.step, repair.alerts)
+        return repair.step is Step.RESUBSCRIBE or now_s < time_is_up_s
 
     def _open(self, place: _Place, stale: list[WatchedStream], now_s: float) -> list[Action]:
         is_silent = self.feed_is_silent(*place, now_s) or not any(stream.is_up for stream in stale)
@@ -339,7 +346,7 @@ class Watch:
                 step = repair.next_step(shard_is_mostly_stale=self._is_mostly_stale(repair))
                 actions += self._enter(repair, step, now_s)
             else:
-                asked |= {key: self._tried_s(repair, self.streams[key]) for key in repair.keys}
+                asked |= self._tried(repair, now_s)
                 repair.step_until_s = min(now_s + self._limits.ask_again_s, self._silence_tells_s(repair))
         return [*actions, AskWhetherHealed(asked)] if asked else actions
 
@@ -354,14 +361,31 @@ class Watch:
         return spoken_for or self._silence_tells_s(repair) <= now_s
 
     def _silence_tells_s(self, repair: Repair) -> float:
-        """When the first of its streams would have spoken, were the present step not in vain."""
+        """When the first of its streams will have been silent past its threshold since the present step.
+
+        Less would not do: a hundredth of its gaps are longer than a quarter of it.
+        """
         streams = (self.streams[key] for key in repair.keys)
-        return min(self._tried_s(repair, each) + each.rhythm.threshold_s * _USUAL for each in streams)
+        return min(
+            max(self._latest_s(repair, each), self._tried_s(repair, each) + each.rhythm.threshold_s)
+            for each in streams
+        )
 
     def _tried_s(self, repair: Repair, stream: WatchedStream) -> float:
         """When the present step took effect on a stream: with its new subscription, if that came in time."""
-        latest_s = repair.step_s + self._limits.ladder.of(repair.step, repair.alerts)
-        return min(max(repair.step_s, stream.renewed_s), latest_s)
+        effect_s = max(repair.ordered_s(stream.key), stream.renewed_s)
+        return min(effect_s, self._latest_s(repair, stream))
+
+    def _latest_s(self, repair: Repair, stream: WatchedStream) -> float:
+        """When the present step's time is up for a stream."""
+        return repair.ordered_s(stream.key) + self._limits.ladder.of(repair.step, repair.alerts)
+
+    def _tried(self, repair: Repair, now_s: float) -> dict[StreamKey, float]:
+        """When the present step took effect on those streams for which its time is up."""
+        streams = (self.streams[key] for key in repair.keys)
+        return {
+            each.key: self._tried_s(repair, each) for each in streams if now_s >= self._latest_s(repair, each)
+        }
 
     def _enter(self, repair: Repair, step: Step, now_s: float) -> list[Action]:
         repair.enter(step, now_s, self._limits.ladder)

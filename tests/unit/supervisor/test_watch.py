@@ -241,7 +241,7 @@ def test_streams_do_not_join_an_incident_that_nobody_could_solve() -> None:
     """A stream that is mute for days must not keep others from their own repair."""
     stage = a_stage()
     (old,) = opened(stage.make_stale(BTC))
-    stage.pass_s(9)
+    stage.pass_s(11)
     assert old.step is Step.ALERT
     (new,) = opened(stage.make_stale(ETH))
 
@@ -344,7 +344,7 @@ def test_incident_goes_on_when_one_of_its_streams_is_watched_no_more() -> None:
     stage = a_stage()
     stage.make_stale(BTC, ETH)
     del stage.readings[BTC]
-    actions = stage.pass_s(3)
+    actions = stage.pass_s(5)
 
     assert closed(actions) == []
     assert orders(actions) == [OrderReplaceFeed(0, 0, "none: spot:ETHUSDT:trade")]
@@ -393,14 +393,14 @@ def test_ladder_for_one_stream_of_a_shard_never_restarts_it() -> None:
     replace_feed = [OrderReplaceFeed(0, 0, "none: spot:BTCUSDT:trade")]
 
     assert steps_by_second(stage, 150) == [
-        (3, replace_feed),
-        (9, []),
-        (29, replace_feed),
-        (35, []),
-        (75, replace_feed),
-        (81, []),
-        (141, replace_feed),
-        (147, []),
+        (5, replace_feed),
+        (11, []),
+        (31, replace_feed),
+        (37, []),
+        (77, replace_feed),
+        (83, []),
+        (143, replace_feed),
+        (149, []),
     ]
 
 
@@ -447,7 +447,7 @@ def test_feed_that_is_just_replaced_is_not_replaced_again() -> None:
         second_s += 1
         ordered += orders(stage.pass_s())
 
-    assert second_s == 4
+    assert second_s == 6
     assert [type(order) for order in ordered] == [OrderReplaceFeed]
 
 
@@ -471,7 +471,7 @@ def test_orders_go_to_where_the_streams_are_now() -> None:
     stage.make_stale(BTC)
     stage.change(BTC, shard=1, feed=9, epoch=(2, 0))
 
-    assert orders(stage.pass_s(3)) == [OrderReplaceFeed(1, 9, "none: spot:BTCUSDT:trade")]
+    assert orders(stage.pass_s(6)) == [OrderReplaceFeed(1, 9, "none: spot:BTCUSDT:trade")]
 
 
 def test_stale_stream_of_a_restarted_shard_stays_stale_until_it_speaks() -> None:
@@ -814,11 +814,12 @@ def test_rare_stream_is_asked_about_since_it_was_subscribed_anew() -> None:
 
 
 def test_step_is_not_in_vain_before_its_order_could_have_helped() -> None:
-    """Silence is counted from when the stream was subscribed anew, and tells soon after."""
-    stage = a_stage()
-    stage.make_stale(BTC)
+    """Silence shorter than the step tells nothing, however short the threshold is."""
+    stage = Stage(ALL, thresholds_s={BTC: 1.0})
+    stage.mute(BTC)
     stage.pass_s(2)
-    stage.change(BTC, epoch=(1, 1))
+    stage.find_stale(BTC)
+    stage.pass_s()
 
     assert orders(stage.pass_s(2)) == []
     assert steps(stage.pass_s(1)) == [Step.REPLACE_FEED]
@@ -829,7 +830,7 @@ def test_connection_that_is_made_anew_again_and_again_does_not_keep_a_step_for_e
     stage = a_stage()
     stage.make_stale(BTC)
     actions: list[Action] = []
-    for breaks in range(1, 8):
+    for breaks in range(1, 10):
         stage.change(BTC, epoch=(1, breaks))
         actions += stage.pass_s()
 
@@ -845,14 +846,82 @@ def test_rare_stream_that_missed_more_climbs_at_once() -> None:
     assert steps(stage.pass_s(3)) == [Step.REPLACE_FEED]
 
 
+def test_stream_does_not_join_a_step_that_is_over() -> None:
+    """A feed that was replaced a while ago for a rare stream does nothing for one that fell silent since."""
+    stage = a_rare_stream_under_repair()
+    stage.pass_s(61)
+    stage.change(BTC, epoch=(1, 1))
+    stage.pass_s(int(LIMITS.ladder.replace_feed_s) + 1)
+    actions = stage.make_stale(ETH)
+
+    assert [repair.keys for repair in opened(actions)] == [{ETH}]
+    assert orders(actions) == [OrderResubscribe(0, (ETH,))]
+
+
+def test_answer_about_a_former_step_says_nothing_of_the_present_one() -> None:
+    """It was asked before the step was, and told of what that step has perhaps ended."""
+    stage = a_rare_stream_under_repair()
+    stage.pass_s(61)
+    stage.watch.healed(BTC, STALE, stage.now_s)
+
+    assert Step.ALERT not in steps(stage.pass_s(int(LIMITS.ladder.replace_feed_s) + 1))
+    stage.watch.healed(BTC, STALE, stage.now_s)
+    assert Step.ALERT in steps(stage.pass_s(2))
+
+
 def test_rare_stream_climbs_when_it_would_have_spoken_by_now() -> None:
-    """Without any word of the witness, silence alone says so in the end."""
+    """Without any word of the witness, silence alone says so in the end: past its threshold."""
     stage = a_rare_stream_under_repair()
     stage.pass_s(4)
     stage.watch.healed(BTC, Unknown("nobody could say"), stage.now_s)
 
-    assert steps(stage.pass_s(10)) == []
-    assert steps(stage.pass_s(6)) == [Step.REPLACE_FEED]
+    assert steps(stage.pass_s(55)) == []
+    assert steps(stage.pass_s(1)) == [Step.REPLACE_FEED]
+
+
+@pytest.mark.parametrize("threshold_s", [5.0, 24.0])
+def test_healed_stream_has_its_threshold_to_speak(threshold_s: float) -> None:
+    """One gap in a hundred is beyond a quarter of it: such a one is no sign that the step was in vain."""
+    stage = Stage(ALL, thresholds_s={BTC: threshold_s})
+    stage.mute(BTC)
+    stage.pass_s(int(threshold_s) + 1)
+    stage.find_stale(BTC)
+    stage.pass_s(2)
+    stage.change(BTC, epoch=(1, 1))
+
+    assert steps(stage.pass_s(int(threshold_s))) == []
+    assert steps(stage.pass_s(1)) == [Step.REPLACE_FEED]
+
+
+def a_stream_that_joined() -> tuple[Stage, list[Action]]:
+    """BTC is rare and waits for its message; ETH is found stale on the same feed a few seconds later."""
+    stage = a_rare_stream_under_repair()
+    stage.mute(ETH)
+    stage.pass_s(SUSPECT_AFTER_S)
+    stage.find_stale(ETH)
+    return stage, stage.pass_s()
+
+
+def test_stream_that_joins_is_judged_from_its_own_subscription() -> None:
+    """The others' step says nothing of an order that was given only now."""
+    stage, actions = a_stream_that_joined()
+    assert orders(actions) == [OrderResubscribe(0, (ETH,))]
+    stage.pass_s(1)
+    stage.change(ETH, epoch=(1, 1))
+
+    assert steps(stage.pass_s(int(THRESHOLD_S))) == []
+    assert steps(stage.pass_s(1)) == [Step.REPLACE_FEED]
+
+
+def test_stream_that_joins_is_asked_about_when_its_order_has_had_its_time() -> None:
+    """Until then it may well miss something, which is no sign that the order was in vain."""
+    stage, _ = a_stream_that_joined()
+    stage.pass_s(1)
+    stage.change(ETH, epoch=(1, 1))
+    joined_s = stage.now_s - 1.0
+    since = [each.since_s for each in stage.pass_s(5) if isinstance(each, AskWhetherHealed)]
+
+    assert [each.get(ETH) for each in since[:2]] == [None, joined_s + 2.0]
 
 
 def test_word_of_a_stream_that_is_not_under_repair_is_passed_over() -> None:
