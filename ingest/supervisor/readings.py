@@ -6,7 +6,7 @@ Pure. A board that does not beat is not believed: its streams are not up, whatev
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from ingest.board.layout import BoardSnapshot, FeedState, FeedValues, StreamSlot
+from ingest.board.layout import BoardSnapshot, FeedState, FeedValues, StreamValues
 from ingest.events import StreamKey
 from ingest.supervisor.freshness import ServiceFacts, ShardFacts, heartbeat_age_s
 from ingest.supervisor.watched import Reading
@@ -25,14 +25,22 @@ def _of_shard(
     shard: ShardFacts, facts: ServiceFacts, halted: Collection[StreamKey]
 ) -> dict[StreamKey, Reading]:
     board = shard.board
-    slots = {slot.key: slot for slot in board.streams} if board and not shard.has_former_board else {}
+    slots = dict(board.streams) if board and not shard.has_former_board else {}
     live = {feed.feed for feed in board.feeds if feed.state is FeedState.LIVE} if board and slots else set()
-    beats = board is not None and _beats(board, facts) and shard.running
+    is_believed = board is not None and _beats(board, facts) and shard.running
     pid = board.identity.pid if board is not None else 0
-    return {
-        key: _reading(slots.get(key), shard.shard, pid, live if beats else set(), is_halted=key in halted)
-        for key in shard.planned
-    }
+    number = shard.shard
+    found: dict[StreamKey, Reading] = {}
+    for key in shard.planned:
+        values = slots.get(key)
+        if values is None:
+            found[key] = Reading(number, -1, 0, (0, 0), is_up=False, is_halted=key in halted)
+            continue
+        news, epoch = values.messages - values.duplicates, (pid, values.reconnects)
+        is_up = is_believed and values.feed in live
+        # By position: there are thousands of these each second.
+        found[key] = Reading(number, values.feed, news, epoch, is_up, key in halted)
+    return found
 
 
 def _beats(board: BoardSnapshot, facts: ServiceFacts) -> bool:
@@ -40,53 +48,38 @@ def _beats(board: BoardSnapshot, facts: ServiceFacts) -> bool:
     return age_s <= facts.heartbeat_limit_s
 
 
-def _reading(
-    slot: StreamSlot | None, shard: int, pid: int, live: Collection[int], *, is_halted: bool
-) -> Reading:
-    if slot is None:
-        return Reading(shard, -1, 0, (0, 0), is_up=False, is_halted=is_halted)
-    values = slot.values
-    return Reading(
-        shard=shard,
-        feed=values.feed,
-        news=values.messages - values.duplicates,
-        epoch=(pid, values.reconnects),
-        is_up=values.feed in live,
-        is_halted=is_halted,
-    )
-
-
 @dataclass
 class Sightings:
     """Remembers when each stream's count was last seen to move."""
 
-    _moved: dict[StreamKey, tuple[int, float]] = field(default_factory=dict)
+    _known: dict[StreamKey, Sight] = field(default_factory=dict)
 
     def take(self, facts: ServiceFacts, now_s: float) -> dict[StreamKey, Sight]:
-        """The streams as the witnesses see them; a count that goes down has moved too."""
-        sights: dict[StreamKey, Sight] = {}
+        """The streams as the witnesses see them; a count that goes down has moved too.
+
+        One that has not moved is as it was when it was first seen so, `read_s` included.
+        """
+        found: dict[StreamKey, Sight] = {}
         planned: set[StreamKey] = set()
         for shard in facts.shards:
-            planned.update(shard.planned)
-            for slot in _planned_slots(shard):
-                sights[slot.key] = self._sight(slot, now_s)
-        for key in self._moved.keys() - planned:
-            del self._moved[key]
-        return sights
+            own = set(shard.planned)
+            planned |= own
+            for key, values in shard.board.streams if shard.board else ():
+                # Without those that the shard has given away: another board has a count of its own.
+                if key in own:
+                    found[key] = self._sight(key, values, now_s)
+        if not self._known.keys() <= planned:
+            self._known = {key: sight for key, sight in self._known.items() if key in planned}
+        return found
 
-    def _sight(self, slot: StreamSlot, now_s: float) -> Sight:
-        values = slot.values
-        count, moved_s = self._moved.get(slot.key, (-1, now_s))
-        if values.messages != count:
-            moved_s = now_s
-        self._moved[slot.key] = (values.messages, moved_s)
-        return Sight(now_s, values.messages, moved_s, values.last_id)
-
-
-def _planned_slots(shard: ShardFacts) -> list[StreamSlot]:
-    """Without those that the shard has given away: another board has them with a count of its own."""
-    planned = set(shard.planned)
-    return [slot for slot in shard.board.streams if slot.key in planned] if shard.board else []
+    def _sight(self, key: StreamKey, values: StreamValues, now_s: float) -> Sight:
+        known = self._known.get(key)
+        if known is not None and known.messages == values.messages and known.last_id == values.last_id:
+            return known
+        has_moved = known is None or known.messages != values.messages
+        moved_s = now_s if has_moved or known is None else known.moved_s
+        sight = self._known[key] = Sight(now_s, values.messages, moved_s, values.last_id)
+        return sight
 
 
 def feeds_by_number(facts: ServiceFacts) -> Mapping[int, FeedValues]:

@@ -125,8 +125,8 @@ class Rhythm:
         "_longest",
         "_messages",
         "_news",
+        "_period_end_s",
         "_period_messages",
-        "_period_s",
         "_proven_s",
         "_quantiles",
         "_shortest_kept",
@@ -145,7 +145,8 @@ class Rhythm:
         self._news = _UNSEEN
         self._since_s = self._tick_s = self._proven_s = 0.0
         self._is_own = False
-        self._period_s: float | None = None
+        self._period_end_s: float | None = None
+        """Not before then does the period under way end."""
         self._period_messages = self._gaps = 0
         self._longest: tuple[float, ...] = ()
         self._shortest_kept = 0.0
@@ -209,33 +210,31 @@ class Rhythm:
 
     def _begin(self, now_s: float) -> None:
         """Start to watch a count that is not known to go on from the one before."""
-        if self._period_s is None:
-            self._period_s = now_s
+        if self._period_end_s is None:
+            self._period_end_s = now_s + (PERIOD_S if self._quantiles else FIRST_PERIOD_S)
         self.interrupted(now_s)
 
     def _begin_period(self, now_s: float) -> None:
-        self._period_s = now_s
+        self._period_end_s = now_s + PERIOD_S
         self._period_messages = self._gaps = 0
         self._longest = ()
         self._shortest_kept = 0.0
 
     def _take(self, now_s: float) -> None:
-        gap_s = min(now_s - self._since_s, self._proven_s - self._since_s + self._threshold_s)
+        gap_s = now_s - self._since_s
         self._gaps += 1
         # True for the first ones and for the rare long ones; a busy stream's gaps of a tick pass by.
         if gap_s > self._shortest_kept:
-            self._keep(gap_s)
-        if self._gaps >= PERIOD_GAPS:
-            self._end_period_when_due(now_s)
+            self._keep(min(gap_s, self._proven_s - self._since_s + self._threshold_s))
+        assert self._period_end_s is not None, "a gap has a beginning"
+        if now_s >= self._period_end_s and self._gaps >= PERIOD_GAPS:
+            self._end_period(now_s)
 
     def _keep(self, gap_s: float) -> None:
         self._longest = tuple(sorted((*self._longest, gap_s), reverse=True)[:_LONGEST])
         self._shortest_kept = self._longest[-1] if len(self._longest) == _LONGEST else 0.0
 
-    def _end_period_when_due(self, now_s: float) -> None:
-        assert self._period_s is not None, "a gap has a beginning"
-        if now_s - self._period_s < (PERIOD_S if self._quantiles else FIRST_PERIOD_S):
-            return
+    def _end_period(self, now_s: float) -> None:
         above = min(int((1.0 - QUANTILE) * self._gaps + 1e-9), _LONGEST - 1)
         self._quantiles.append(self._longest[above])
         self._counts.append(self._gaps)

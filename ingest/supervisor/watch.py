@@ -168,8 +168,8 @@ class Watch:
         self.repairs: dict[int, Repair] = {}
         self.standstill: Repair | None = None
         self.tally = Tally()
-        self._feeds: dict[_Place, list[WatchedStream]] = {}
-        """As the newest tick saw them."""
+        self._feeds: dict[_Place, list[WatchedStream]] | None = None
+        """As the newest tick saw them; made when first asked for."""
         self._limits = limits
         self._rhythm_limits = rhythm_limits
         self._records = records
@@ -181,16 +181,19 @@ class Watch:
         """When the witness last found something missed."""
 
     def tick(self, now_s: float, readings: Mapping[StreamKey, Reading]) -> list[Action]:
-        """Judge every stream of the readings; streams that are in them no more are forgotten."""
-        actions = self._hear(now_s, readings)
-        self._feeds = _by_place(self.streams.values())
+        """Judge every stream of the readings; streams that are in them no more are forgotten.
+
+        Nearly all streams are well at nearly all ticks, so nothing but `_hear` looks at those that are.
+        """
+        actions, unwell = self._hear(now_s, readings)
+        self._feeds = None
         actions += self._judge_standstill(now_s)
-        for stream in self.streams.values():
+        for stream in unwell:
             self._judge(stream, now_s)
         if self.standstill is None:
-            actions += self._repair_stale(now_s)
+            actions += self._repair_stale(unwell, now_s)
             actions += self._climb(now_s)
-        return actions + self._ask(now_s)
+        return actions + self._ask(unwell, now_s)
 
     def verdict(self, key: StreamKey, verdict: Verdict, now_s: float) -> None:
         """What the witness says of a suspect; what follows from it comes with the next tick."""
@@ -224,6 +227,8 @@ class Watch:
 
         A feed whose streams are all well is not, nor is one that has no stream.
         """
+        if self._feeds is None:
+            self._feeds = _by_place(self.streams.values())
         streams = self._feeds.get((shard, feed), [])
         silent = [each.rhythm.threshold_s for each in streams if each.state in _SILENT]
         spoke_s = max((each.spoke_s for each in streams if each.spoke_s is not None), default=-inf)
@@ -241,26 +246,34 @@ class Watch:
 
     # ------------------------------------------------------------------ streams
 
-    def _hear(self, now_s: float, readings: Mapping[StreamKey, Reading]) -> list[Action]:
-        """Who has spoken, who is halted, who is here no more: these leave their incidents."""
-        actions: list[Action] = []
-        for key in self.streams.keys() - readings.keys():
-            actions += self._leave_repair(self.streams.pop(key), now_s)
-        if not self.streams:
-            self._spoke_s = now_s
+    def _hear(
+        self, now_s: float, readings: Mapping[StreamKey, Reading]
+    ) -> tuple[list[Action], list[WatchedStream]]:
+        """Who has spoken, is halted or is here no more leaves its incident; the others that are not well."""
+        actions = self._forget(readings, now_s)
+        unwell: list[WatchedStream] = []
         for key, reading in readings.items():
-            stream = self._stream(key)
+            stream = self.streams.get(key) or self._add(key)
             if stream.read(reading, now_s):
                 self._spoke_s = now_s
-            if stream.state is not StreamState.STALE:
+            elif not stream.is_well(now_s):
+                unwell.append(stream)
+            if stream.repair is not None and stream.state is not StreamState.STALE:
                 actions += self._leave_repair(stream, now_s)
+        return actions, unwell
+
+    def _forget(self, readings: Mapping[StreamKey, Reading], now_s: float) -> list[Action]:
+        actions: list[Action] = []
+        if not self.streams.keys() <= readings.keys():
+            for key in self.streams.keys() - readings.keys():
+                actions += self._leave_repair(self.streams.pop(key), now_s)
+        if not self.streams:
+            self._spoke_s = now_s
         return actions
 
-    def _stream(self, key: StreamKey) -> WatchedStream:
-        stream = self.streams.get(key)
-        if stream is None:
-            rhythm = Rhythm(self._rhythm_limits(key), record=self._records.get(key))
-            stream = self.streams[key] = WatchedStream(key, rhythm)
+    def _add(self, key: StreamKey) -> WatchedStream:
+        rhythm = Rhythm(self._rhythm_limits(key), record=self._records.get(key))
+        stream = self.streams[key] = WatchedStream(key, rhythm)
         return stream
 
     def _judge(self, stream: WatchedStream, now_s: float) -> None:
@@ -274,8 +287,8 @@ class Watch:
             is_its_own=is_its_own and self.standstill is None,
         )
 
-    def _ask(self, now_s: float) -> list[Action]:
-        suspects = [each for each in self.streams.values() if each.state is StreamState.SUSPECT]
+    def _ask(self, unwell: Iterable[WatchedStream], now_s: float) -> list[Action]:
+        suspects = [each for each in unwell if each.state is StreamState.SUSPECT]
         again_s = self._limits.ask_again_s
         due = [each for each in suspects if each.asked_s is None or now_s - each.asked_s >= again_s]
         for stream in due:
@@ -287,10 +300,9 @@ class Watch:
 
     # ------------------------------------------------------------------ incidents
 
-    def _repair_stale(self, now_s: float) -> list[Action]:
+    def _repair_stale(self, unwell: Iterable[WatchedStream], now_s: float) -> list[Action]:
         """Every stream that is stale and not under repair gets into an incident of its feed."""
-        streams = self.streams.values()
-        new = [each for each in streams if each.state is StreamState.STALE and each.repair is None]
+        new = [each for each in unwell if each.state is StreamState.STALE and each.repair is None]
         actions: list[Action] = []
         for place, stale in _by_place(new).items():
             begun = [each for each in self.repairs.values() if (each.shard, each.feed) == place]

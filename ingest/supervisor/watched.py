@@ -97,11 +97,15 @@ class WatchedStream:
 
     def read(self, reading: Reading, now_s: float) -> bool:
         """Take a reading; True when the stream has spoken since the last one."""
+        if reading == self._before and not reading.is_halted:
+            self.rhythm.observe(self._heard, now_s)
+            return False
         news = self._take(reading, now_s)
         if news:
             self.spoke_s = self.well_s = now_s
             self.mended_s = None
-            self.enter(StreamState.LIVE, now_s)
+            if self.state is not StreamState.LIVE:
+                self.enter(StreamState.LIVE, now_s)
         elif reading.is_halted:
             self.rhythm.interrupted(now_s)
             self.well_s = now_s
@@ -110,9 +114,17 @@ class WatchedStream:
             self.enter(StreamState.STARTING, now_s)
         return news > 0
 
+    def is_well(self, now_s: float) -> bool:
+        """Whether there is nothing to judge: it is up and within its threshold, and was so before."""
+        return (
+            (self.state is StreamState.LIVE or self.state is StreamState.QUIET)
+            and self.is_up
+            and now_s - self.well_s <= self.rhythm.threshold_s
+        )
+
     def judge(self, now_s: float, *, witness_s: float, start_s: float, is_its_own: bool) -> None:
         """Judge the silence. `is_its_own` is false when it may be everybody's."""
-        if self.spoke_s == now_s or self.state in {StreamState.STALE, StreamState.HALTED}:
+        if self.spoke_s == now_s or self.state in _DECIDED:
             return
         overdue = self.is_overdue(now_s, start_s)
         if not self.is_up:
@@ -163,21 +175,29 @@ class WatchedStream:
     def _take(self, reading: Reading, now_s: float) -> int:
         """Remember a reading; returns how many messages have come since the one before."""
         before, self._before = self._before, reading
-        self.shard, self.feed, self.is_up = reading.shard, reading.feed, reading.is_up
+        self.shard, self.feed, news, epoch, self.is_up, _ = reading
         if before is None:
             self.since_s = self.well_s = now_s
-        elif (before.shard, before.epoch[0]) != (reading.shard, reading.epoch[0]):
-            self._begin_anew(now_s)
+        elif before.epoch == epoch and before.shard == reading.shard:
+            news = max(0, news - before.news)
+        else:
+            news = self._go_on(before, reading, now_s)
         if self.is_up and not self._was_up:
             self._was_up, self.well_s = True, now_s
-        news = _new_messages(before, reading)
-        if before is not None and before.epoch != reading.epoch:
-            self.rhythm.interrupted(now_s)
-            self.renewed_s = now_s
         # The rhythm is fed with a count of our own, which no restart of a shard makes begin anew.
         self._heard += news
         self.rhythm.observe(self._heard, now_s)
         return news
+
+    def _go_on(self, before: Reading, reading: Reading, now_s: float) -> int:
+        """Another connection, shard or process brings it than before; returns its new messages."""
+        is_same_process = before.epoch[0] == reading.epoch[0]
+        if before.shard != reading.shard or not is_same_process:
+            self._begin_anew(now_s)
+        if before.epoch != reading.epoch:
+            self.rhythm.interrupted(now_s)
+            self.renewed_s = now_s
+        return max(0, reading.news - before.news) if is_same_process else 0
 
     def _judge_absent(self, now_s: float, *, is_stale: bool) -> None:
         """Its feed dials by itself; what is left to say is how long it has been away."""
@@ -196,8 +216,5 @@ class WatchedStream:
             self.find_stale("silent past its threshold, and no witness could be asked", now_s)
 
 
-def _new_messages(before: Reading | None, reading: Reading) -> int:
-    if before is None:
-        return reading.news
-    is_same_process = before.epoch[0] == reading.epoch[0]
-    return max(0, reading.news - before.news) if is_same_process else 0
+_DECIDED = frozenset({StreamState.STALE, StreamState.HALTED})
+"""No silence changes these."""

@@ -13,10 +13,10 @@ unknown, with the reason.
 import asyncio
 import contextlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
@@ -66,8 +66,27 @@ class _Symbol:
 
 
 Sights: TypeAlias = Mapping[StreamKey, Sight]
+
+
+class _Seen(NamedTuple):
+    """The streams as they were at one tick, which is when each was read, whatever its `read_s` says."""
+
+    at_s: float
+    sights: Sights
+
+    def views(self, about: Collection[StreamKey]) -> "_Views":
+        """All streams of the symbols of these streams."""
+        symbols = {key.symbol for key in about}
+        views: dict[str, dict[str, Sight]] = defaultdict(dict)
+        for (_, symbol, kind), sight in self.sights.items():
+            if symbol in symbols:
+                views[symbol][kind] = sight._replace(read_s=self.at_s)
+        return views
+
+
 _Views: TypeAlias = Mapping[str, Mapping[str, Sight]]
 """Streams by symbol and kind."""
+_NOTHING_SEEN = _Seen(-inf, {})
 
 
 class Witnesses:
@@ -97,15 +116,15 @@ class Witnesses:
         self._on_healed = on_healed
         self._sweep_every_s = sweep_every_s
         self._symbols: dict[str, _Symbol] = defaultdict(_Symbol)
-        self._seen: deque[tuple[float, Sights]] = deque()
+        self._seen: deque[_Seen] = deque()
         self._suspects: set[StreamKey] = set()
         self._repaired: dict[StreamKey, float] = {}
         self._asked = asyncio.Event()
 
     def see(self, now_s: float, sights: Sights) -> None:
         """The streams as they are now; kept for as long as a verdict may need them."""
-        self._seen.append((now_s, sights))
-        while now_s - self._seen[0][0] > _SIGHTS_KEPT_S:
+        self._seen.append(_Seen(now_s, sights))
+        while now_s - self._seen[0].at_s > _SIGHTS_KEPT_S:
             self._seen.popleft()
 
     def ask_whether_healed(self, since_s: Mapping[StreamKey, float]) -> None:
@@ -115,7 +134,7 @@ class Witnesses:
 
     def ask(self, keys: Iterable[StreamKey]) -> None:
         """Have verdicts found for these streams; the obvious ones are pronounced before this returns."""
-        left = self._without_the_obvious(set(keys), _by_symbol(self._newest()))
+        left = self._without_the_obvious(set(keys))
         self._suspects.update(left)
         if left:
             self._asked.set()
@@ -151,9 +170,9 @@ class Witnesses:
         await self._next_sight(self._clock.monotonic_s())
         now = self._newest()
         if named is None and not unanswered:
-            self._audit(asked, now)
+            self._audit(asked.sights, now.sights)
             await self._compare_clocks()
-        views = (_by_symbol(then), _by_symbol(asked), _by_symbol(now))
+        views = (then.views(about), asked.views(about), now.views(about))
         for key in suspects:
             evidence = self._evidence(key.symbol, views, unanswered)
             self._on_verdict(key, testify(key.kind, evidence))
@@ -161,12 +180,12 @@ class Witnesses:
             evidence = self._evidence(key.symbol, views, unanswered)
             self._on_healed(key, testify_since(key.kind, evidence, since_s))
 
-    def _without_the_obvious(self, suspects: set[StreamKey], now: _Views) -> set[StreamKey]:
+    def _without_the_obvious(self, suspects: set[StreamKey]) -> set[StreamKey]:
         """Pronounce at once where the streams of the same symbol are witness enough."""
-        left = set()
+        left, now = set(), self._newest().views(suspects)
         # No older than its kind needs, or a mute stream of a busy symbol would have to wait for REST.
         settled = {push_s(key.kind) + IN_FLIGHT_S for key in suspects}
-        then = {settled_s: _by_symbol(self._a_while_ago(settled_s)) for settled_s in settled}
+        then = {settled_s: self._a_while_ago(settled_s).views(suspects) for settled_s in settled}
         for key in suspects:
             before = then[push_s(key.kind) + IN_FLIGHT_S]
             views = (before.get(key.symbol, {}), now.get(key.symbol, {}))
@@ -207,16 +226,16 @@ class Witnesses:
     async def _hear_tickers(self, about: set[StreamKey], symbols: list[str] | None) -> None:
         await self._hear_trades({key.symbol for key in about}, symbols)
         # A question for all is for what will be suspect later, too: it needs something to compare with.
-        streams = about if symbols is not None else about | self._newest().keys()
+        streams = about if symbols is not None else about | self._newest().sights.keys()
         if quoted := {key.symbol for key in streams if key.kind in _QUOTED}:
             await self._hear_quotes(quoted, symbols)
 
     async def _hear_trades(self, about: set[str], symbols: list[str] | None) -> None:
-        asked_s, before = self._clock.monotonic_s(), self._trade_ids(self._newest())
+        asked_s, before = self._clock.monotonic_s(), self._trade_ids(self._newest().sights)
         rows = await self._rest.day_stats(symbols)
         answered_s = self._clock.monotonic_s()
         newest = {row.symbol: row.last_trade_id for row in rows}
-        outdated = is_outdated(newest, before, self._trade_ids(self._newest()))
+        outdated = is_outdated(newest, before, self._trade_ids(self._newest().sights))
         for symbol, last_id in newest.items():
             self._symbols[symbol].trades.appendleft(IdAnswer(asked_s, answered_s, last_id, outdated))
         for symbol in (about if symbols else about | before.keys()) - newest.keys():
@@ -246,7 +265,7 @@ class Witnesses:
     async def _next_sight(self, since_s: float) -> None:
         """Wait until the streams have been looked at after a moment, for a few ticks at most."""
         for _ in range(40):
-            if self._seen and self._seen[-1][0] >= since_s:
+            if self._seen and self._seen[-1].at_s >= since_s:
                 return
             await asyncio.sleep(0.1)
 
@@ -261,15 +280,15 @@ class Witnesses:
         middle_ns = (asked_ns + self._clock.wall_ns()) / 2
         self.clock_offset_s = middle_ns / 1e9 - server_ms / 1e3
 
-    def _a_while_ago(self, settled_s: float = _SETTLED_S) -> Sights:
+    def _a_while_ago(self, settled_s: float = _SETTLED_S) -> _Seen:
         """The newest sights that are old enough for anything in flight then to have arrived by now."""
         if not self._seen:
-            return {}
-        latest_s = self._seen[-1][0] - settled_s
-        return next((sights for at_s, sights in reversed(self._seen) if at_s <= latest_s), self._seen[0][1])
+            return _NOTHING_SEEN
+        latest_s = self._seen[-1].at_s - settled_s
+        return next((seen for seen in reversed(self._seen) if seen.at_s <= latest_s), self._seen[0])
 
-    def _newest(self) -> Sights:
-        return self._seen[-1][1] if self._seen else {}
+    def _newest(self) -> _Seen:
+        return self._seen[-1] if self._seen else _NOTHING_SEEN
 
     def _audit(self, asked: Sights, now: Sights) -> None:
         """What a sweep has found."""
@@ -302,10 +321,3 @@ class Witnesses:
     @staticmethod
     def _trade_ids(sights: Sights) -> dict[str, int]:
         return {key.symbol: sight.last_id for key, sight in sights.items() if key.kind == "trade"}
-
-
-def _by_symbol(sights: Sights) -> _Views:
-    views: dict[str, dict[str, Sight]] = defaultdict(dict)
-    for key, sight in sights.items():
-        views[key.symbol][key.kind] = sight
-    return views

@@ -67,24 +67,34 @@ class Line:
         self.asked_for = -1
         """The newest tick in which a repair of it was ordered."""
         self._position = NO_ID
-        self._reconnects = 0
-        self._run: tuple[int, int] = (0, 0)
+        self._epoch = (1, 0)
+        self._run_start = self._run_end = 0
         self._at = 0
         self.reading = self._read()
 
     def advance(self, tick: int) -> bool | None:
         """True when something arrives in the tick, False when a fault hides it, None when nothing is said."""
-        if tick >= self._run[1]:
-            self._run = self.published.run_from(tick) or (_NEVER, _NEVER)
-        if tick < self._run[0]:
+        if tick >= self._run_end:
+            self._next_run(tick)
+        if tick < self._run_start:
             return None
-        if self.fault(tick) is not None:
+        if self._at < len(self.faults) and self.fault(tick) is not None:
             return False
-        self.news += self.published.per_tick
+        per_tick = self.published.per_tick
+        self.news += per_tick
+        # As the timeline would count it, which is dearer.
+        goes_on = self.moved == tick - 1 and self._position != NO_ID
+        self._position = self._position + per_tick if goes_on else self.published.count(tick)
         self.moved = tick
-        self._position = self.published.count(tick)
-        self.reading = self.reading._replace(news=self.news)
+        self.reading = self._read()
         return True
+
+    def next_tick(self, tick: int) -> int:
+        """When something is published after `tick`."""
+        if tick + 1 >= self._run_end:
+            self._next_run(tick + 1)
+            return self._run_start
+        return tick + 1
 
     def fault(self, tick: int) -> Fault | None:
         """The fault that makes the stream mute in the tick."""
@@ -105,7 +115,7 @@ class Line:
 
     def broke(self) -> None:
         """The shard marks the stream: whatever comes next may follow a hole."""
-        self._reconnects += 1
+        self._epoch = (1, self._epoch[1] + 1)
         self.reading = self._read()
 
     def subscribe_anew(self, tick: int, *, is_new_feed: bool) -> None:
@@ -128,8 +138,11 @@ class Line:
         last_id = NO_ID if self._position == NO_ID else _FIRST_ID + self._position
         return Sight(now_s, self.news, float(self.moved), last_id)
 
+    def _next_run(self, tick: int) -> None:
+        self._run_start, self._run_end = self.published.run_from(tick) or (_NEVER, _NEVER)
+
     def _read(self) -> Reading:
-        return Reading(self.shard, self.feed, self.news, (1, self._reconnects), is_up=True)
+        return Reading(self.shard, self.feed, self.news, self._epoch, True)
 
 
 class Rest:

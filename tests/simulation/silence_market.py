@@ -55,9 +55,10 @@ class Timeline:
 
     def __init__(self, per_tick: int) -> None:
         self.per_tick = per_tick
-        self._starts = array("l")
-        self._ends = array("l")
-        self._spoken_before = array("l")
+        # A day of the whole market has some ten million runs.
+        self._starts = array("i")
+        self._ends = array("i")
+        self._spoken_before = array("i")
 
     def add(self, start: int, end: int) -> None:
         """Speak in the ticks `start` up to but not including `end`; later than all runs before."""

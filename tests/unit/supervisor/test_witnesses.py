@@ -107,10 +107,8 @@ class Hearing:
         )
 
     def tick(self) -> None:
-        now_s = LoopClock().monotonic_s()
-        self.witnesses.see(
-            now_s, {each: sight._replace(read_s=now_s) for each, sight in self.streams.items()}
-        )
+        """Sights that have not moved are those of before, as the service has them."""
+        self.witnesses.see(LoopClock().monotonic_s(), dict(self.streams))
 
     async def tick_on(self) -> None:
         while True:
