@@ -12,11 +12,11 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence chaos lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV)  ## the virtual environment with everything (the other targets do it themselves)
 
@@ -62,6 +62,9 @@ bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the 
 
 silence: $(DEV)  ## provoke every kind of silence: time to notice, diagnosis, time to recover
 	@$(PY) -m tests.silence $(ARGS)
+
+silence-day: $(DEV)  ## a simulated day of 3000 streams, 1000 of them mute for a while: precision and recall
+	@$(PY) -m tests.simulation.day_of_silence $(ARGS)
 
 chaos: $(DEV)  ## every fault on a service of its own, and what it has cost (ARGS="--only shard-kill,reset")
 	@$(PY) -m tests.chaos $(ARGS)

@@ -74,10 +74,12 @@ class Sightings:
 
     def _sight(self, key: StreamKey, values: StreamValues, now_s: float) -> Sight:
         known = self._known.get(key)
-        if known is not None and known.messages == values.messages and known.last_id == values.last_id:
-            return known
-        has_moved = known is None or known.messages != values.messages
-        moved_s = now_s if has_moved or known is None else known.moved_s
+        moved_s = now_s
+        if known is not None and known.messages == values.messages:
+            if known.last_id == values.last_id:
+                return known
+            # The same count with another id is another process's, and no message.
+            moved_s = known.moved_s
         sight = self._known[key] = Sight(now_s, values.messages, moved_s, values.last_id)
         return sight
 

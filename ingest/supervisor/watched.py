@@ -115,7 +115,7 @@ class WatchedStream:
         return news > 0
 
     def is_well(self, now_s: float) -> bool:
-        """Whether there is nothing to judge: it is up and within its threshold, and was so before."""
+        """Whether there is nothing to judge, so that `judge` would change nothing."""
         return (
             (self.state is StreamState.LIVE or self.state is StreamState.QUIET)
             and self.is_up

@@ -134,6 +134,15 @@ def test_sight_remembers_when_the_count_moved(messages: int, moved_s: float) -> 
     assert sightings.take(later, 15.0)[BTC_TRADE][1:] == (messages, moved_s, 77)
 
 
+def test_sight_has_the_newest_id_though_the_count_is_the_same() -> None:
+    """As after a restart, when another process has counted as far: that is no move of a silent stream."""
+    sightings = Sightings()
+    sightings.take(facts_of(shard_of(board_of(a_slot()), BTC_TRADE)), 10.0)
+    later = facts_of(shard_of(board_of(a_slot(last_id=99)), BTC_TRADE))
+
+    assert sightings.take(later, 15.0)[BTC_TRADE] == Sight(15.0, 9, 10.0, 99)
+
+
 def test_shard_without_a_board_shows_nothing() -> None:
     """Neither do streams that it has not taken yet."""
     assert Sightings().take(facts_of(shard_of(None, BTC_TRADE)), 1.0) == {}

@@ -322,6 +322,26 @@ def test_stream_that_never_spoke_is_judged_from_its_subscription() -> None:
 
 
 @pytest.mark.parametrize("state", StreamState)
+@pytest.mark.parametrize("is_up", [True, False])
+@pytest.mark.parametrize("silent_s", [0.0, THRESHOLD_S, THRESHOLD_S + 1.0, 3 * THRESHOLD_S])
+def test_judgement_of_a_stream_that_is_well_changes_nothing(
+    state: StreamState, is_up: bool, silent_s: float
+) -> None:
+    """Whoever looks after thousands of them may pass it by, and nearly all are well at nearly all ticks."""
+    watching = Watching()
+    now_s = watching.brought_to(state)
+    stream = watching.stream
+    news = 0 if state is STARTING else 1
+    stream.read(a_reading(news, is_up=is_up, is_halted=state is HALTED), now_s + silent_s)
+    was_well = stream.is_well(now_s + silent_s)
+    before = (stream.state, stream.since_s, stream.evidence)
+    stream.judge(now_s + silent_s, witness_s=WITNESS_S, start_s=START_S, is_its_own=True)
+
+    assert was_well == (state in {LIVE, QUIET} and is_up and silent_s <= THRESHOLD_S)
+    assert not was_well or (stream.state, stream.since_s, stream.evidence) == before
+
+
+@pytest.mark.parametrize("state", StreamState)
 def test_diagnosis_and_evidence_belong_to_stale_streams(state: StreamState) -> None:
     """They go when the stream leaves that state."""
     watching = Watching()
