@@ -137,7 +137,7 @@ class Rhythm:
 
     def __init__(self, limits: RhythmLimits, *, record: RhythmRecord | None = None) -> None:
         record = record or RhythmRecord()
-        _check(record)
+        check_record(record)
         self._limits = limits
         self._quantiles = array("d", record.quantiles_s[-PERIODS:])
         self._counts = array("q", record.gaps[-PERIODS:])
@@ -269,7 +269,8 @@ class Rhythm:
         return "ceiling" if wanted_s > self._limits.ceiling_s else "learned"
 
 
-def _check(record: RhythmRecord) -> None:
+def check_record(record: RhythmRecord) -> None:
+    """ValueError when no rhythm can have left this record; TypeError when it is not made of numbers."""
     if len(record.quantiles_s) != len(record.gaps):
         raise ValueError(f"a record of {len(record.quantiles_s)} quantiles and {len(record.gaps)} counts")
     if not all(isfinite(quantile_s) and quantile_s > 0.0 for quantile_s in record.quantiles_s):

@@ -22,7 +22,7 @@ from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import Judgement, ServiceFacts
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.listing import halted_streams, listing_change
-from ingest.supervisor.rhythm import RhythmLimits, RhythmRecord
+from ingest.supervisor.rhythm import RhythmLimits, RhythmRecord, check_record
 from ingest.supervisor.sentinel import Sentinel
 from ingest.supervisor.watch import Watch, WatchLimits
 from ingest.supervisor.witnesses import Witnesses
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _SAVE_EVERY_S = 300.0
 _QUARANTINE_EVERY_S = 1.0
+_NAMED_AT_MOST = 5
 _MARKET = "spot"
 
 
@@ -165,8 +166,21 @@ class Vigil:
 
 
 async def load_records(sink: PostgresSink) -> dict[StreamKey, RhythmRecord]:
-    """What earlier runs have learned; what they left open is closed."""
+    """What earlier runs have learned, as far as it makes sense; what they left open is closed."""
     async with sink.session() as connection:
         await connection.execute(statement("close_orphaned_incidents"))
         rows = await load_rhythms(connection)
-    return {row.key: RhythmRecord(row.quantiles_s, row.gaps, row.messages) for row in rows}
+    records: dict[StreamKey, RhythmRecord] = {}
+    damaged: dict[str, str] = {}
+    for row in rows:
+        record = RhythmRecord(row.quantiles_s, row.gaps, row.messages)
+        try:
+            check_record(record)
+        except (ValueError, TypeError) as error:  # an array in the table may hold nulls
+            damaged[str(row.key)] = str(error)
+        else:
+            records[row.key] = record
+    if damaged:
+        # These streams begin cold, and the next time that rhythms are saved overwrites the rows.
+        log.error("rhythms.damaged", rows=len(damaged), first=dict(sorted(damaged.items())[:_NAMED_AT_MOST]))
+    return records

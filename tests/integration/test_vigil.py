@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.binance.parse import Instrument
 from ingest.binance.rest import RestClient
@@ -188,6 +189,44 @@ async def test_fixed_threshold_is_fixed_whatever_was_learned(sink: PostgresSink)
     scene.learn(2_000, every_s=4, key=ETH)
 
     assert scene.vigil.sentinel.watch.streams[ETH].rhythm.threshold_s == 7.0
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "gaps", "messages"),
+    [
+        ("{1,NaN}", "{30,30}", 60),
+        ("{-1}", "{30}", 30),
+        ("{Infinity}", "{30}", 30),
+        ("{1,2}", "{30}", 30),
+        ("{1}", "{0}", 30),
+        ("{1}", "{30}", -1),
+        ("{NULL}", "{30}", 30),
+        ("{1}", "{NULL}", 30),
+        ("{{1,2},{3,4}}", "{30,30}", 30),
+    ],
+)
+async def test_damaged_rhythm_is_told_ignored_and_overwritten(
+    sink: PostgresSink, quantiles: str, gaps: str, messages: int
+) -> None:
+    """Its stream begins cold; the others keep what they know, and nothing ends."""
+    async with sink.session() as connection:
+        await save_rhythms(connection, [StoredRhythm(key, (2.0,), (30,), 60, 8.0, "") for key in (BTC, NEW)])
+        await connection.execute(
+            "UPDATE ops.stream_rhythms SET quantiles_s = $1::text::float8[], gaps = $2::text::bigint[],"
+            " messages = $3 WHERE symbol = 'BTCUSDT'",
+            quantiles,
+            gaps,
+            messages,
+        )
+    with capture_logs() as told:
+        records = await load_records(sink)
+    scene = Scene(sink, BTC, records=records)
+
+    assert records == {NEW: RhythmRecord((2.0,), (30,), 60)}
+    assert [(line["event"], line["rows"]) for line in told] == [("rhythms.damaged", 1)]
+    assert scene.threshold_s() == 900.0
+    await scene.vigil.save()
+    assert (await load_records(sink))[BTC] == RhythmRecord()
 
 
 async def test_nothing_learned_is_saved_too(sink: PostgresSink) -> None:
