@@ -47,3 +47,11 @@ async def forget_streams(connection: "Connection", keys: Sequence[StreamKey]) ->
     """Take streams out of the freshness table: they are not ingested any more."""
     columns = [list(column) for column in zip(*keys, strict=True)] if keys else [[], [], []]
     await connection.execute(statement("forget_streams"), *columns)
+
+
+async def forget_unplanned(
+    connection: "Connection", market: str, planned: Sequence[StreamKey], *, unwritten_s: float = 0.0
+) -> None:
+    """Take all other streams of a market out of the freshness table, if unwritten for so long."""
+    symbols, kinds = [key.symbol for key in planned], [key.kind for key in planned]
+    await connection.execute(statement("forget_unplanned"), market, symbols, kinds, unwritten_s)

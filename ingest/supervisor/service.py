@@ -49,7 +49,7 @@ from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.policy import RestartPolicy
 from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
 from ingest.supervisor.selection import choose_instruments, expected_rates
-from ingest.supervisor.vigil import Vigil, load_records
+from ingest.supervisor.vigil import Vigil, forget_former_streams, load_records
 
 log = structlog.get_logger()
 
@@ -153,6 +153,7 @@ class Supervisor:
             async with RestClient(spot.rest_url, budget, clock=self._clock) as rest:
                 plans, symbol_ids = await self._plan(sink, rest)
                 self._keepers = [self._keeper(plan, symbol_ids, database.url) for plan in plans]
+                await forget_former_streams(sink, [key for plan in plans for key in plan.streams])
                 self._vigil = Vigil(
                     self._settings,
                     Fleet(self._keepers, self._settings, symbol_ids),

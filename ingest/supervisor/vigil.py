@@ -6,7 +6,7 @@ of symbols is followed, and a shard that ends again and again is emptied.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 import structlog
 
@@ -16,7 +16,13 @@ from ingest.config import Settings
 from ingest.errors import BudgetExhausted, ExchangeError, StoreUnavailable
 from ingest.events import StreamKey
 from ingest.store.postgres import PostgresSink
-from ingest.store.rhythms import StoredRhythm, forget_streams, load_rhythms, save_rhythms
+from ingest.store.rhythms import (
+    StoredRhythm,
+    forget_streams,
+    forget_unplanned,
+    load_rhythms,
+    save_rhythms,
+)
 from ingest.store.statements import statement
 from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import Judgement, ServiceFacts
@@ -32,6 +38,8 @@ log = structlog.get_logger()
 _SAVE_EVERY_S = 300.0
 _QUARANTINE_EVERY_S = 1.0
 _NAMED_AT_MOST = 5
+_UNWRITTEN_S = 60.0
+"""A row of the freshness table is written each second; one that is not has no owner any more."""
 _MARKET = "spot"
 
 
@@ -158,11 +166,19 @@ class Vigil:
                 fleet.adopt(streams, {instrument.symbol: ids[instrument.symbol]})
         if change.delisted:
             log.warning("symbol.delisted", symbols=list(change.delisted))
-            gone = fleet.drop(change.delisted)
-            async with self._sink.session() as connection:
-                await forget_streams(connection, gone)
-        # Last, so that a listing which the database has refused joins with the next answer.
+        gone = fleet.drop(change.delisted)
+        # Last but one, so that a listing which the database has refused joins with the next answer.
         self._known = {*known, *status}
+        async with self._sink.session() as connection:
+            await forget_streams(connection, gone)
+            # What was not forgotten at its time: the database was away, or a row was just being written.
+            await forget_unplanned(connection, _MARKET, fleet.streams, unwritten_s=_UNWRITTEN_S)
+
+
+async def forget_former_streams(sink: PostgresSink, planned: Sequence[StreamKey]) -> None:
+    """Leave only planned streams in the freshness table: nobody would write the others' rows again."""
+    async with sink.session() as connection:
+        await forget_unplanned(connection, _MARKET, planned)
 
 
 async def load_records(sink: PostgresSink) -> dict[StreamKey, RhythmRecord]:

@@ -43,6 +43,17 @@ DELETE FROM ops.stream_state AS f
 USING unnest($1::text[], $2::text[], $3::text[]) AS gone (market, symbol, kind)
 WHERE f.market = gone.market AND f.symbol = gone.symbol AND f.kind = gone.kind;
 
+-- Of one market: streams that are not in the plan ($2, $3), if nobody has written them for $4 seconds.
+-- name: forget_unplanned
+DELETE FROM ops.stream_state AS f
+WHERE
+    f.market = $1
+    AND f.updated_at <= clock_timestamp() - make_interval(secs => $4)
+    AND NOT EXISTS (
+        SELECT FROM unnest($2::text[], $3::text[]) AS planned (symbol, kind)
+        WHERE planned.symbol = f.symbol AND planned.kind = f.kind
+    );
+
 -- name: rhythm_explanations
 SELECT
     kind,

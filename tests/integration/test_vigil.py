@@ -13,7 +13,7 @@ from ingest.binance.rest import RestClient
 from ingest.clock import SystemClock
 from ingest.config import Settings
 from ingest.errors import RestUnavailable, StoreUnavailable
-from ingest.events import StreamKey
+from ingest.events import Market, StreamKey
 from ingest.feed.budget_file import SharedBudget
 from ingest.store.postgres import PostgresSink
 from ingest.store.publish import StreamRow
@@ -22,7 +22,7 @@ from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import ServiceFacts, ShardFacts
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.rhythm import RhythmRecord
-from ingest.supervisor.vigil import Vigil, load_records
+from ingest.supervisor.vigil import Vigil, forget_former_streams, load_records
 from ingest.supervisor.watched import Reading
 from tests.integration.wire import until
 from tests.rows import NOW_US
@@ -269,12 +269,51 @@ async def test_listed_symbol_is_adopted_with_its_id(sink: PostgresSink) -> None:
     assert scene.fleet.adopted == [([NEW], {"NEWUSDT": symbol_id})]
 
 
+def a_state(key: StreamKey) -> StreamRow:
+    return StreamRow(key, 0, "0", "live", "", NOW_US, NOW_US, NOW_US, 60.0, None, 0, 0)
+
+
+async def shown(sink: PostgresSink) -> set[object]:
+    """The streams of the freshness table, as market:SYMBOL:kind."""
+    query = "SELECT market || ':' || symbol || ':' || kind FROM ops.stream_freshness"
+    return {name for (name,) in await fetch(sink, query)}
+
+
+async def test_streams_of_an_earlier_plan_leave_the_freshness_table_at_the_start(sink: PostgresSink) -> None:
+    """By symbol and kind; planned ones keep their row until it is written anew, other markets all of theirs."""
+    book = StreamKey("spot", "BTCUSDT", "depth")
+    elsewhere = cast(StreamKey, BTC._replace(market=cast(Market, "futures")))
+    await sink.publish_stream_states([a_state(key) for key in (BTC, ETH, book, elsewhere)])
+    await forget_former_streams(sink, [BTC, NEW])
+
+    assert await shown(sink) == {"spot:BTCUSDT:trade", "futures:BTCUSDT:trade"}
+
+
+async def test_delisted_stream_is_forgotten_later_when_the_database_was_away(
+    sink: PostgresSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next answer finds a row that nobody writes any more; one that is being written is left alone."""
+    await sink.publish_stream_states([a_state(key) for key in (BTC, ETH, NEW)])
+    scene = Scene(sink, BTC, ETH)
+
+    def away() -> None:
+        raise StoreUnavailable("connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sink, "session", away)
+        with pytest.raises(StoreUnavailable):
+            await scene.look(*listed("ETHUSDT"))
+    async with sink.session() as connection:
+        aged = "UPDATE ops.stream_state SET updated_at = updated_at - interval '2 minutes' WHERE symbol <> $1"
+        await connection.execute(aged, "NEWUSDT")
+    await scene.look(*listed("ETHUSDT"))
+
+    assert await shown(sink) == {"spot:ETHUSDT:trade", "spot:NEWUSDT:trade"}
+
+
 async def test_delisted_symbol_leaves_the_fleet_and_the_freshness_table(sink: PostgresSink) -> None:
     """Its row would grow old for ever; others stay."""
-    rows = [
-        StreamRow(key, 0, "0", "live", "", NOW_US, NOW_US, NOW_US, 60.0, None, 0, 0) for key in (BTC, ETH)
-    ]
-    await sink.publish_stream_states(rows)
+    await sink.publish_stream_states([a_state(key) for key in (BTC, ETH)])
     scene = Scene(sink, BTC, ETH)
     await scene.look(*listed("ETHUSDT"))
 
