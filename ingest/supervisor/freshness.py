@@ -46,7 +46,7 @@ class StreamFreshness(NamedTuple):
     last_commit_us: int | None
     age_s: float | None
     threshold_s: float
-    """0 while the shard has not said it."""
+    """0 when nobody judges streams; `Vigil` gives one even before it has looked at the stream."""
     verified_quiet_us: int | None
     reconnects: int
     open_gaps: int
@@ -115,7 +115,7 @@ class ServiceFacts:
     open_gaps: Mapping[StreamKey, int] = field(default_factory=dict)
     """Open gaps of each stream in the ledger, as last asked; a stream that is absent has none."""
     judgements: Mapping[StreamKey, Judgement] = field(default_factory=dict)
-    """Of every stream that the watch has looked at."""
+    """Of every planned stream, once there is a vigil; one that is absent is NOT_JUDGED."""
 
 
 def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:

@@ -25,7 +25,7 @@ from ingest.store.rhythms import (
 )
 from ingest.store.statements import statement
 from ingest.supervisor.fleet import Fleet
-from ingest.supervisor.freshness import Judgement, ServiceFacts
+from ingest.supervisor.freshness import NOT_JUDGED, Judgement, ServiceFacts
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.listing import halted_streams, listing_change
 from ingest.supervisor.rhythm import RhythmLimits, RhythmRecord, check_record
@@ -102,8 +102,16 @@ class Vigil:
         return self.sentinel.judged
 
     def judgements(self) -> dict[StreamKey, Judgement]:
-        """What the freshness table says of each stream beside its age."""
-        return self.sentinel.judgements()
+        """What the freshness table says of each stream beside its age.
+
+        A stream that was not looked at yet has the threshold that it will begin with: learned, or the
+        ceiling. None at all would have it past its threshold, or held up, from the first moment on.
+        """
+        judged = self.sentinel.judgements()
+        for key in self.fleet.streams:
+            if key not in judged:
+                judged[key] = NOT_JUDGED._replace(threshold_s=self.sentinel.watch.threshold_s(key))
+        return judged
 
     async def save(self) -> None:
         """Keep what was learned. Raises StoreUnavailable."""

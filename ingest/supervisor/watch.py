@@ -222,6 +222,11 @@ class Watch:
             # Before its time is up nobody asks about a step: the question was about the former one.
             stream.repair.is_in_vain = True
 
+    def threshold_s(self, key: StreamKey) -> float:
+        """A stream's threshold; of one that was not looked at yet, the one that it will begin with."""
+        stream = self.streams.get(key)
+        return (stream.rhythm if stream else self._rhythm(key)).threshold_s
+
     def feed_is_silent(self, shard: int, feed: int, now_s: float) -> bool:
         """Whether no stream of a feed has spoken for half of the shortest threshold of its silent ones.
 
@@ -272,9 +277,11 @@ class Watch:
         return actions
 
     def _add(self, key: StreamKey) -> WatchedStream:
-        rhythm = Rhythm(self._rhythm_limits(key), record=self._records.get(key))
-        stream = self.streams[key] = WatchedStream(key, rhythm)
+        stream = self.streams[key] = WatchedStream(key, self._rhythm(key))
         return stream
+
+    def _rhythm(self, key: StreamKey) -> Rhythm:
+        return Rhythm(self._rhythm_limits(key), record=self._records.get(key))
 
     def _judge(self, stream: WatchedStream, now_s: float) -> None:
         limits, hush_s = self._limits, now_s - self._spoke_s

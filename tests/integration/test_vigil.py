@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from ingest.binance.parse import Instrument
 from ingest.binance.rest import RestClient
+from ingest.board.layout import StreamState
 from ingest.clock import SystemClock
 from ingest.config import Settings
 from ingest.errors import RestUnavailable, StoreUnavailable
@@ -189,6 +190,20 @@ async def test_fixed_threshold_is_fixed_whatever_was_learned(sink: PostgresSink)
     scene.learn(2_000, every_s=4, key=ETH)
 
     assert scene.vigil.sentinel.watch.streams[ETH].rhythm.threshold_s == 7.0
+
+
+async def test_stream_has_its_threshold_before_it_is_looked_at(sink: PostgresSink) -> None:
+    """Learned, fixed, or the ceiling: never none, which every age would be past."""
+    scene = Scene(sink, BTC, ETH, NEW, records={BTC: RhythmRecord((2.5,), (30,), 30)})
+    judged = scene.vigil.judgements()
+
+    assert {key: judgement.threshold_s for key, judgement in judged.items()} == {
+        BTC: 10.0,
+        ETH: 7.0,
+        NEW: 900.0,
+    }
+    assert {judgement.state for judgement in judged.values()} == {StreamState.STARTING}
+    assert scene.threshold_s() == 10.0
 
 
 @pytest.mark.parametrize(
