@@ -24,7 +24,8 @@ second. A single stream's states are in `supervisor.watched`, the steps in `supe
 
 The steps' orders: RESUBSCRIBE the streams, REPLACE_FEED (the new connection before the old one ends),
 RESTART_SHARD (only when most of the shard's streams are stale: it disturbs the others), ALERT. What
-another incident's step has just ordered for the same feed or shard is not ordered again.
+another incident's step has just ordered for the same feed or shard is not ordered again, nor is the
+restart of a shard whose process is new (`start_s`), whoever has started it: the step then waits for that.
 
 Whether a step was in vain is judged for each stream from when it took effect, which is when the stream is
 seen to be subscribed anew. It was when the witness finds something missed since then, or the stream is
@@ -427,6 +428,7 @@ class Watch:
             return [OrderReplaceFeed(shard, feed, reason) for shard, feed in feeds]
         if repair.step is Step.RESTART_SHARD:
             shards = {shard for shard, _ in places} - {shard for shard, _ in under_way}
+            shards = {shard for shard in shards if not self._is_starting(shard, now_s)}
             return [OrderRestartShard(shard, repair.diagnosis.name.lower()) for shard in sorted(shards)]
         return []
 
@@ -434,6 +436,12 @@ class Watch:
         """Where its streams are now: they may have been given to another shard since."""
         streams = (self.streams[key] for key in repair.keys)
         return {(stream.shard, stream.feed) for stream in streams}
+
+    def _is_starting(self, shard: int, now_s: float) -> bool:
+        """Whether a shard's process is so young that its restart is still under way: to restart it anew
+        would only have it begin again."""
+        begun_s = (stream.begun_s for stream in self.streams.values() if stream.shard == shard)
+        return now_s - min(begun_s, default=now_s) < self._limits.start_s
 
     def _is_mostly_stale(self, repair: Repair) -> bool:
         shards = {shard for shard, _ in self._places(repair)}

@@ -73,6 +73,8 @@ class WatchedStream:
     """The tick that saw its newest message."""
     well_s: float = 0.0
     """When there was last nothing to complain of: a message, a proof, a halt, its first subscription."""
+    begun_s: float = 0.0
+    """When the shard's process that carries it was first seen, or was given it."""
     asked_s: float | None = None
     proven_quiet_s: float | None = None
     evidence: str = ""
@@ -163,7 +165,7 @@ class WatchedStream:
 
     def _begin_anew(self, now_s: float) -> None:
         """Somebody else carries it from now on, and has to subscribe it first."""
-        self._was_up, self.well_s = self.is_up, now_s
+        self._was_up, self.well_s, self.begun_s = self.is_up, now_s, now_s
 
     def wait_anew(self, now_s: float) -> None:
         """All were silent alike and are not any more: what could not be said meanwhile gets its time."""
@@ -177,7 +179,7 @@ class WatchedStream:
         before, self._before = self._before, reading
         self.shard, self.feed, news, epoch, self.is_up, _ = reading
         if before is None:
-            self.since_s = self.well_s = now_s
+            self.since_s = self.well_s = self.begun_s = now_s
         elif before.epoch == epoch and before.shard == reading.shard:
             news = max(0, news - before.news)
         else:

@@ -307,6 +307,7 @@ def test_feed_on_which_anything_speaks_is_not_probed(scene: Scene) -> None:
 
 def test_ladder_goes_on_to_the_shard_and_to_alert(scene: Scene) -> None:
     """What a new feed does not heal, a new process might; after that people are told."""
+    scene.pass_s(60)
     scene.mute(BTC, ETH)
     scene.pass_s(7)
     scene.find(STALE, BTC, ETH)

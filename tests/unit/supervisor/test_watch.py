@@ -44,6 +44,8 @@ OTHER_FEED = dict.fromkeys((SOL, XRP), (0, 1))
 OTHER_SHARD = dict.fromkeys((ADA, BNB, DOT), (1, 2))
 ALL = {**THE_FEED, **OTHER_FEED, **OTHER_SHARD}
 SUSPECT_AFTER_S = 6
+WELL_S = int(LIMITS.start_s)
+"""After which a shard's process is new no more."""
 
 
 def a_stage(*, finding: Finding = NOTHING_KNOWN, **limits: float) -> Stage:
@@ -407,6 +409,7 @@ def test_ladder_for_one_stream_of_a_shard_never_restarts_it() -> None:
 def test_ladder_restarts_a_shard_of_which_most_is_stale() -> None:
     """Once, after a new feed has not helped, and once only however many feeds it has."""
     stage = a_stage()
+    stage.pass_s(WELL_S)
     actions = stage.make_stale(*THE_FEED, *OTHER_FEED)
     names = "none: spot:BTCUSDT:book_ticker, spot:BTCUSDT:trade, spot:ETHUSDT:book_ticker and 1 more"
     both = [
@@ -423,12 +426,42 @@ def test_ladder_restarts_a_shard_of_which_most_is_stale() -> None:
     ]
 
 
+def test_shard_that_is_still_starting_is_not_restarted() -> None:
+    """Its restart is the one that the step asks for, whoever has ordered it: it gets the step's time."""
+    stage = a_stage()
+    stage.pass_s(WELL_S)
+    (repair, _) = opened(stage.make_stale(*THE_FEED, *OTHER_FEED))
+    for key in stage.readings:
+        stage.change(key, epoch=(0, 0), is_up=False, news=0)  # it ended by itself, and has no board yet
+    stage.pass_s(5)
+    for key in stage.readings:
+        stage.change(key, epoch=(2, 0))
+
+    actions = stage.pass_s(1)
+    assert repair.step is Step.RESTART_SHARD
+    assert orders(actions + stage.pass_s(10)) == []
+    assert repair.step is Step.ALERT
+
+
+def test_shard_that_has_given_streams_to_another_is_restarted_all_the_same() -> None:
+    """Streams that are new to it do not make a process new."""
+    stage = a_stage()
+    stage.pass_s(WELL_S)
+    stage.change(SOL, XRP, shard=1, epoch=(7, 0))
+    stage.pass_s(WELL_S - 5)
+    stage.change(SOL, XRP, shard=0, epoch=(1, 0))
+    stage.make_stale(*THE_FEED, *OTHER_FEED)
+
+    assert OrderRestartShard(0, "none") in orders(stage.pass_s(10))
+
+
 @pytest.mark.parametrize(("stale", "is_restarted"), [((BTC,), False), ((BTC, BTC_BOOK, ETH, ETH_BOOK), True)])
 def test_shard_is_restarted_only_when_most_of_it_is_stale(
     stale: tuple[StreamKey, ...], is_restarted: bool
 ) -> None:
     """Of the streams that ought to speak: a halted one is not counted."""
     stage = a_stage()
+    stage.pass_s(WELL_S)
     stage.mute(SOL, XRP)
     stage.change(SOL, XRP, is_halted=True)
     stage.make_stale(*stale)
