@@ -66,6 +66,10 @@ class RestClient:
         if self._client is not None:
             await self._client.close_connection()
 
+    def banned_for_s(self) -> float:
+        """Seconds until the exchange may be asked again, as far as any process has been told; else 0."""
+        return self._budget.banned_for_s()
+
     async def ping(self) -> None:
         """Ask whether REST answers at all (weight 1)."""
         await self._get("ping", {}, limits.WEIGHTS["ping"], lambda body: body)

@@ -8,6 +8,9 @@ they are watched) whether anything is suspect or not, and suspects do not put it
 compared with: asked only once the stream is suspect, what was missed before would not be seen. Weight
 comes from the budget of the address. An exchange that does not answer is an answer too: the verdict is
 unknown, with the reason.
+
+While REST is banned (418, 429) nobody is asked: suspects are collected, and the sweep that comes with the
+end of the ban is for all of them. A sweep that found no room in the budget is tried again at once.
 """
 
 import asyncio
@@ -46,6 +49,10 @@ _NAMED_AT_MOST = 20
 _DEPTHS_AT_MOST = 5
 _HEAR_S = 15.0
 """Longer than one request may take; a wait for weight, which may last as long as a ban, is cut short."""
+_LOOK_S = 1.0
+"""How late the end of a ban may be seen."""
+_AGAIN_S = 5.0
+"""Until a sweep is tried again that was not our turn; it has waited for `_HEAR_S` before."""
 _HISTORY = 16
 """Answers of a symbol: those of the sweeps in the longest silence that is no suspicion yet."""
 _QUOTED = frozenset({"book_ticker", "depth"})
@@ -120,6 +127,12 @@ class Witnesses:
         self._suspects: set[StreamKey] = set()
         self._repaired: dict[StreamKey, float] = {}
         self._asked = asyncio.Event()
+        self._was_put_off = False
+        """The newest question found no room in the budget."""
+
+    def banned_for_s(self) -> float:
+        """Seconds until REST may be asked again; 0 when it may."""
+        return self._rest.banned_for_s()
 
     def see(self, now_s: float, sights: Sights) -> None:
         """The streams as they are now; kept for as long as a verdict may need them."""
@@ -143,10 +156,7 @@ class Witnesses:
         """Ask until cancelled. A place that is refused (HTTP 451) is not heard, and the feeds go on."""
         next_sweep_s = self._clock.monotonic_s() + min(5.0, self._sweep_every_s)
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, next_sweep_s - self._clock.monotonic_s())):
-                    await self._asked.wait()
-            is_sweep = self._clock.monotonic_s() >= next_sweep_s
+            is_sweep = await self._until_due(next_sweep_s)
             if is_sweep:
                 next_sweep_s = self._clock.monotonic_s() + self._sweep_every_s
             self._asked.clear()
@@ -154,6 +164,25 @@ class Witnesses:
             repaired, self._repaired = self._repaired, {}
             if is_sweep or suspects or repaired:
                 await self._question(suspects, repaired, everything=is_sweep)
+            if is_sweep and self._was_put_off:
+                next_sweep_s = min(next_sweep_s, self._clock.monotonic_s() + _AGAIN_S)
+
+    async def _until_due(self, next_sweep_s: float) -> bool:
+        """Wait for the next sweep, for somebody who asks, and for the end of a ban; whether it is a sweep."""
+        was_banned = False
+        while True:
+            now_s = self._clock.monotonic_s()
+            if banned_s := self.banned_for_s():
+                was_banned, self.exchange_answers, self.exchange_moves = True, None, False
+                await asyncio.sleep(min(banned_s, _LOOK_S))
+            elif was_banned or now_s >= next_sweep_s:
+                return True
+            elif self._asked.is_set():
+                return False
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(next_sweep_s - now_s, _LOOK_S)):
+                        await self._asked.wait()
 
     # ------------------------------------------------------------------ one question
 
@@ -199,13 +228,16 @@ class Witnesses:
 
     async def _hear(self, about: set[StreamKey], symbols: list[str] | None) -> str:
         """Ask REST; why it could not be heard, or nothing."""
+        self._was_put_off = False
         try:
             async with asyncio.timeout(_HEAR_S):
                 await self._hear_all(about, symbols)
         except TimeoutError:
+            self._was_put_off = True
             self.exchange_answers, reason = None, f"it was not our turn within {_HEAR_S:g} s"
         except (ExchangeError, BudgetExhausted) as error:
             self.exchange_answers = False if isinstance(error, RestUnavailable) else None
+            self._was_put_off = isinstance(error, BudgetExhausted)
             reason = str(error)
         else:
             self.exchange_answers = True

@@ -51,6 +51,9 @@ class ListingRest(RestClient):
         self.is_away = False
         self.asked = 0
 
+    def banned_for_s(self) -> float:
+        return 0.0
+
     async def exchange_info(
         self, symbols: Sequence[str] | None = None, *, only_trading: bool = True
     ) -> list[Instrument]:
@@ -295,7 +298,7 @@ async def shown(sink: PostgresSink) -> set[object]:
 
 
 async def test_streams_of_an_earlier_plan_leave_the_freshness_table_at_the_start(sink: PostgresSink) -> None:
-    """By symbol and kind; planned ones keep their row until it is written anew, other markets all of theirs."""
+    """By symbol and kind; planned ones keep their row until it is written anew, other markets theirs."""
     book = StreamKey("spot", "BTCUSDT", "depth")
     elsewhere = cast(StreamKey, BTC._replace(market=cast(Market, "futures")))
     await sink.publish_stream_states([a_state(key) for key in (BTC, ETH, book, elsewhere)])

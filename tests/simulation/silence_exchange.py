@@ -162,6 +162,10 @@ class Rest:
         self._trades, self._quotes = trades, quotes
         self._clock, self._rng = clock, rng
 
+    def banned_for_s(self) -> float:
+        """Never."""
+        return 0.0
+
     async def server_time_ms(self) -> int:
         await self._pay(1)
         return self._clock.wall_ns() // 1_000_000

@@ -28,6 +28,10 @@ pytestmark = pytest.mark.virtual_time
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 
 
+_PROMPTLY_S = 5.0
+"""In virtual time: what is in flight is waited for, and the streams are looked at once a second."""
+
+
 def key(symbol: str = BTC, kind: str = "trade") -> StreamKey:
     return StreamKey("spot", symbol, kind)
 
@@ -37,6 +41,7 @@ class ScriptedRest(RestClient):
 
     def __init__(self, budget: SharedBudget) -> None:
         super().__init__("http://nowhere.invalid", budget, clock=LoopClock())
+        self.banning = budget
         self.trade_ids: dict[str, int] = {BTC: 100, ETH: 200}
         self.update_ids: dict[str, int] = {}
         self.prices: dict[str, str] = {BTC: "1.0", ETH: "2.0"}
@@ -331,6 +336,80 @@ async def test_refused_location_is_not_heard_and_ends_nothing(rest: ScriptedRest
     await hearing.for_s(60, key())
 
     assert isinstance(hearing.verdict(key()), Unknown)
+
+
+# --- bans ---
+
+
+async def test_sweep_comes_with_the_end_of_a_ban(rest: ScriptedRest) -> None:
+    """For all who were suspect meanwhile and nobody is asked before, whatever the period of the sweep."""
+    hearing = Hearing(rest, sweep_every_s=600)
+    hearing.has(key(), last_id=98)
+    hearing.has(key(ETH), last_id=200)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(hearing.for_s(160, key()))
+        await asyncio.sleep(9.0)
+        await rest.banning.ban(120.0)
+        await asyncio.sleep(60.0)
+        hearing.witnesses.ask([key(ETH)])
+        await asyncio.sleep(59.9)
+        assert (rest.calls, hearing.verdicts) == ([], [])
+        assert hearing.witnesses.exchange_answers is None
+        await asyncio.sleep(_PROMPTLY_S)
+        assert (rest.asked("day_stats"), hearing.witnesses.swept_s is not None) == ([None], True)
+        await running
+
+    assert isinstance(hearing.verdict(key()), Stale)
+    assert isinstance(hearing.verdict(key(ETH)), Quiet)
+
+
+async def test_ban_that_a_sweep_runs_into_is_followed_by_a_sweep(rest: ScriptedRest) -> None:
+    """The question is over at once, and asked again as soon as it may be."""
+    hearing = Hearing(rest, sweep_every_s=600)
+    hearing.has(key(), last_id=97)
+    original = rest.day_stats
+
+    async def banned(symbols: Sequence[str] | None = None) -> list[DayStats]:
+        rest.day_stats = original  # type: ignore[method-assign]
+        await rest.banning.ban(120.0)
+        raise RateLimited(418, 120.0)
+
+    rest.day_stats = banned  # type: ignore[method-assign]
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(hearing.for_s(150))
+        await asyncio.sleep(124.0)  # the first sweep is at the fifth second
+        assert (rest.calls, hearing.witnesses.deficits) == ([], {})
+        await asyncio.sleep(1.0 + _PROMPTLY_S)
+        assert hearing.witnesses.deficits == {BTC: 3}
+        await running
+
+
+async def test_speaking_sibling_is_heard_during_a_ban(rest: ScriptedRest) -> None:
+    """It costs no question."""
+    await rest.banning.ban(600.0)
+    hearing = Hearing(rest)
+    hearing.has(key(), key(kind="agg_trade"))
+    hearing.speaks(key(kind="agg_trade"))
+    await hearing.for_s(0.1, key())
+
+    assert isinstance(hearing.verdict(key()), Stale)
+
+
+async def test_sweep_without_room_in_the_budget_is_tried_again_soon(rest: ScriptedRest) -> None:
+    """Those who wait for weight after a ban do not cost the audit a whole period."""
+    rest.hanging = {"day_stats"}
+    hearing = Hearing(rest, sweep_every_s=600)
+    hearing.has(key(), last_id=97)
+
+    async def make_room() -> None:
+        await asyncio.sleep(50.0)
+        rest.hanging = set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(make_room())
+        await hearing.for_s(65)
+
+    assert hearing.witnesses.deficits == {BTC: 3}
 
 
 # --- the sweep ---
