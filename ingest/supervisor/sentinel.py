@@ -132,6 +132,8 @@ class Sentinel:
         self._queues.tick()
         self._feeds = feeds_by_number(facts)
         self._witnesses.see(now_s, self._sightings.take(facts, now_s))
+        if banned_s := self._witnesses.banned_for_s():
+            self.watch.witness_back_s = now_s + banned_s
         for action in self.watch.tick(now_s, readings(facts, self.halted)):
             self._carry_out(action)
         self._probe_hushed(now_s)

@@ -128,7 +128,8 @@ class WatchLimits:
     start_s: float = 60.0
     """How long a stream may take until it is subscribed for the first time, at least."""
     witness_s: float = 60.0
-    """How long a suspect waits for a verdict before it is repaired without one."""
+    """How long a suspect waits for a verdict before it is repaired without one; a ban of REST is not
+    counted, see `watched`."""
     ask_again_s: float = 5.0
     standstill_s: float = 10.0
     """The exchange stands still when no stream of the service has spoken for so long ..."""
@@ -178,6 +179,8 @@ class Watch:
         self._numbers = 0
         self._spoke_s = 0.0
         """When any stream last spoke, or there was none."""
+        self.witness_back_s = -inf
+        """When the newest ban of REST ends, or has ended; whoever knows of one says it before the tick."""
         self._missed_s = -inf
         """When the witness last found something missed."""
 
@@ -293,6 +296,7 @@ class Watch:
             witness_s=limits.witness_s,
             start_s=limits.start_s,
             is_its_own=is_its_own and self.standstill is None,
+            witness_back_s=self.witness_back_s,
         )
 
     def _ask(self, unwell: Iterable[WatchedStream], now_s: float) -> list[Action]:

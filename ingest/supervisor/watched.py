@@ -15,11 +15,15 @@ events at one tick the upper row is taken: a message wins, whatever else is said
     QUIET        the proof is older than its threshold     SUSPECT      asks the witness
     SUSPECT      the witness: nothing new there either     QUIET
     SUSPECT      the witness: there is something new       STALE        opens an incident
-    SUSPECT      no witness within its deadline (2)        STALE        opens an incident
+    SUSPECT      no witness within its deadline (2) (4)    STALE        opens an incident
 
 (1) STARTING stays what it is until it is overdue; STALE and HALTED stay what they are. (2) Only when the
 silence is this stream's own: nobody is found stale for want of evidence while all are silent alike.
-(3) STARTING, LIVE, RECOVERING.
+(3) STARTING, LIVE, RECOVERING. (4) See below for a ban.
+
+REST that is known to refuse us for a while (a ban) is no witness that fails: a suspect's deadline then runs
+from the end of the ban. But not for ever: a silence of more than `_UNHEARD_THRESHOLDS` thresholds and
+`_UNHEARD_S` is repaired unheard, which disturbs no other stream, because a ban may last for three days.
 
 Silence is counted from the newest message, or the newest proof that there was none to be had. A new
 connection gives a stream its threshold once more; but twice the threshold without a message is silence
@@ -38,6 +42,9 @@ from ingest.board.layout import Diagnosis, StreamState
 from ingest.events import StreamKey
 from ingest.supervisor.ladder import Repair
 from ingest.supervisor.rhythm import Rhythm
+
+_UNHEARD_S = 900.0
+_UNHEARD_THRESHOLDS = 3.0
 
 
 class Reading(NamedTuple):
@@ -124,15 +131,27 @@ class WatchedStream:
             and now_s - self.well_s <= self.rhythm.threshold_s
         )
 
-    def judge(self, now_s: float, *, witness_s: float, start_s: float, is_its_own: bool) -> None:
-        """Judge the silence. `is_its_own` is false when it may be everybody's."""
+    def judge(
+        self,
+        now_s: float,
+        *,
+        witness_s: float,
+        start_s: float,
+        is_its_own: bool,
+        witness_back_s: float = -inf,
+    ) -> None:
+        """Judge the silence. `is_its_own` is false when it may be everybody's.
+
+        `witness_back_s` is when the newest ban of REST ends or has ended.
+        """
         if self.spoke_s == now_s or self.state in _DECIDED:
             return
         overdue = self.is_overdue(now_s, start_s)
         if not self.is_up:
             self._judge_absent(now_s, is_stale=overdue and is_its_own)
         elif overdue:
-            self._judge_overdue(now_s, witness_s, is_its_own=is_its_own)
+            is_unheard = is_its_own and self._is_unheard(now_s, witness_s, witness_back_s)
+            self._judge_overdue(now_s, is_unheard=is_unheard)
         elif self.state is StreamState.RECOVERING:
             self.enter(StreamState.LIVE, now_s)
 
@@ -208,13 +227,20 @@ class WatchedStream:
         elif self.state is not StreamState.STARTING:
             self.enter(StreamState.RECOVERING, now_s)
 
-    def _judge_overdue(self, now_s: float, witness_s: float, *, is_its_own: bool) -> None:
+    def _is_unheard(self, now_s: float, witness_s: float, witness_back_s: float) -> bool:
+        """Whether a suspect has waited for its witness for long enough."""
+        if now_s - self.since_s <= witness_s:
+            return False
+        longest_s = max(_UNHEARD_S, _UNHEARD_THRESHOLDS * self.rhythm.threshold_s)
+        return now_s - witness_back_s > witness_s or now_s - self.well_s > longest_s
+
+    def _judge_overdue(self, now_s: float, *, is_unheard: bool) -> None:
         if self.state is not StreamState.SUSPECT:
             if self.state is not StreamState.QUIET:
                 # Of a new silence it is asked at once; of a proven one, as often as of any.
                 self.asked_s = None
             self.enter(StreamState.SUSPECT, now_s)
-        elif is_its_own and now_s - self.since_s > witness_s:
+        elif is_unheard:
             self.find_stale("silent past its threshold, and no witness could be asked", now_s)
 
 

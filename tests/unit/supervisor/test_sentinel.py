@@ -68,6 +68,10 @@ class SilentWitnesses:
     exchange_moves: bool = False
     asked: list[StreamKey] = field(default_factory=list)
     looks: int = 0
+    banned_s: float = 0.0
+
+    def banned_for_s(self) -> float:
+        return self.banned_s
 
     def see(self, now_s: float, sights: object) -> None:
         self.looks += 1
@@ -303,6 +307,20 @@ def test_feed_on_which_anything_speaks_is_not_probed(scene: Scene) -> None:
 
     assert scene.witnesses.asked == [BTC]
     assert scene.hands.orders == []
+
+
+def test_suspect_is_not_repaired_unheard_while_rest_is_banned(scene: Scene) -> None:
+    """Nor before the witness has had its time after the ban."""
+    scene.mute(BTC)
+    for left_s in range(200, 0, -1):
+        scene.witnesses.banned_s = left_s
+        scene.pass_s(1)
+    scene.witnesses.banned_s = 0.0
+    scene.pass_s(30)
+    assert (scene.sentinel.watch.streams[BTC].state, scene.diary.entries) == (StreamState.SUSPECT, [])
+
+    scene.pass_s(3)
+    assert scene.diary.names() == [("stream_silent", False)] * 2
 
 
 def test_ladder_goes_on_to_the_shard_and_to_alert(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 """One stream's states: each row of the table, and what counts as a message, a gap, a silence."""
 
+from math import inf
+
 import pytest
 
 from ingest.board.layout import Diagnosis, StreamState
@@ -20,9 +22,17 @@ class Watching:
         limits = RhythmLimits(floor_s=1.0, ceiling_s=50.0, fixed_s=threshold_s)
         self.stream = WatchedStream(a_key("BTCUSDT"), Rhythm(limits))
 
-    def at(self, now_s: float, reading: Reading, *, is_its_own: bool = True) -> StreamState:
+    def at(
+        self, now_s: float, reading: Reading, *, is_its_own: bool = True, witness_back_s: float = -inf
+    ) -> StreamState:
         self.stream.read(reading, now_s)
-        self.stream.judge(now_s, witness_s=WITNESS_S, start_s=START_S, is_its_own=is_its_own)
+        self.stream.judge(
+            now_s,
+            witness_s=WITNESS_S,
+            start_s=START_S,
+            is_its_own=is_its_own,
+            witness_back_s=witness_back_s,
+        )
         return self.stream.state
 
     def brought_to(self, state: StreamState) -> float:
@@ -188,6 +198,39 @@ def test_suspect_is_stale_when_no_witness_came_in_time() -> None:
     assert watching.at(now_s + WITNESS_S, a_reading(1)) is SUSPECT
     assert watching.at(now_s + WITNESS_S + 1.0, a_reading(1)) is STALE
     assert watching.stream.evidence == "silent past its threshold, and no witness could be asked"
+
+
+def test_suspect_waits_for_the_end_of_a_ban_and_its_witness() -> None:
+    """The wait for a verdict begins when REST may be asked again; a ban of long ago changes nothing."""
+    watching = Watching()
+    since_s = watching.brought_to(SUSPECT)
+    back_s = since_s + 200.0
+
+    for now_s in (since_s + 5.0, back_s, back_s + WITNESS_S):
+        assert watching.at(now_s, a_reading(1), witness_back_s=back_s) is SUSPECT
+    assert watching.at(back_s + WITNESS_S + 1.0, a_reading(1), witness_back_s=back_s) is STALE
+
+
+@pytest.mark.parametrize(("threshold_s", "longest_s"), [(5.0, 900.0), (400.0, 1_200.0)])
+def test_suspect_does_not_wait_for_the_end_of_every_ban(threshold_s: float, longest_s: float) -> None:
+    """Three thresholds, but at least a quarter of an hour; then its silence is repaired unheard."""
+    watching = Watching(threshold_s)
+    watching.at(0.0, a_reading(0))
+    watching.at(1.0, a_reading(1))
+    watching.at(1.0 + threshold_s + 1.0, a_reading(1), witness_back_s=3 * 86_400.0)
+
+    assert watching.at(1.0 + longest_s, a_reading(1), witness_back_s=3 * 86_400.0) is SUSPECT
+    assert watching.at(2.0 + longest_s, a_reading(1), witness_back_s=3 * 86_400.0) is STALE
+
+
+def test_ban_does_not_cut_the_wait_of_a_suspect_short() -> None:
+    """Of a silence that is extreme from the first the witness is heard all the same."""
+    watching = Watching(1_000.0)
+    watching.at(0.0, a_reading(0))
+    watching.at(1.0, a_reading(1))
+
+    assert watching.at(5_000.0, a_reading(1), witness_back_s=4_999.0) is SUSPECT
+    assert watching.at(5_000.0 + WITNESS_S, a_reading(1), witness_back_s=4_999.0) is SUSPECT
 
 
 def test_suspect_waits_on_while_all_are_silent() -> None:
