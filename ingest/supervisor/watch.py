@@ -25,7 +25,8 @@ second. A single stream's states are in `supervisor.watched`, the steps in `supe
 The steps' orders: RESUBSCRIBE the streams, REPLACE_FEED (the new connection before the old one ends),
 RESTART_SHARD (only when most of the shard's streams are stale: it disturbs the others), ALERT. What
 another incident's step has just ordered for the same feed or shard is not ordered again, nor is the
-restart of a shard whose process is new (`start_s`), whoever has started it: the step then waits for that.
+restart of a shard whose process is new (`start_s`), whoever has started it, or which is known to be wedged
+or to wait for the database: the step then waits for whoever looks after that.
 
 Whether a step was in vain is judged for each stream from when it took effect, which is when the stream is
 seen to be subscribed anew. It was when the witness finds something missed since then, or the stream is
@@ -46,7 +47,7 @@ from ingest.board.layout import Diagnosis, StreamState
 from ingest.events import StreamKey
 from ingest.supervisor.ladder import LadderLimits, Repair, Step
 from ingest.supervisor.rhythm import Rhythm, RhythmLimits, RhythmRecord
-from ingest.supervisor.watched import Reading, WatchedStream
+from ingest.supervisor.watched import INCIDENTS_OF_THEIR_OWN, Reading, WatchedStream
 from ingest.supervisor.witness import Quiet, Stale, Verdict
 
 
@@ -142,7 +143,7 @@ _Place: TypeAlias = tuple[int, int]
 
 _PAST_THRESHOLD = frozenset({StreamState.SUSPECT, StreamState.QUIET, StreamState.STALE})
 _SILENT = _PAST_THRESHOLD | {StreamState.RECOVERING}
-_OWN_DOING = frozenset({Diagnosis.SHARD_WEDGED, Diagnosis.CONSUMER_LAG})
+_OWN_DOING = INCIDENTS_OF_THEIR_OWN | {Diagnosis.CONSUMER_LAG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +333,8 @@ class Watch:
     def _open(self, place: _Place, stale: list[WatchedStream], now_s: float) -> list[Action]:
         is_silent = self.feed_is_silent(*place, now_s) or not any(stream.is_up for stream in stale)
         finding = self._diagnose(*place, is_silent)
-        if finding.diagnosis is Diagnosis.SHARD_WEDGED:
-            # The shard's own incident speaks for all its streams, and its restart is under way.
+        if finding.diagnosis in INCIDENTS_OF_THEIR_OWN:
+            # The shard's or the database's incident speaks for all its streams, and no order would help.
             for stream in stale:
                 stream.diagnosis = finding.diagnosis
             return []
@@ -432,7 +433,7 @@ class Watch:
             return [OrderReplaceFeed(shard, feed, reason) for shard, feed in feeds]
         if repair.step is Step.RESTART_SHARD:
             shards = {shard for shard, _ in places} - {shard for shard, _ in under_way}
-            shards = {shard for shard in shards if not self._is_starting(shard, now_s)}
+            shards = {shard for shard in shards if not self._is_looked_after(shard, now_s)}
             return [OrderRestartShard(shard, repair.diagnosis.name.lower()) for shard in sorted(shards)]
         return []
 
@@ -441,11 +442,14 @@ class Watch:
         streams = (self.streams[key] for key in repair.keys)
         return {(stream.shard, stream.feed) for stream in streams}
 
-    def _is_starting(self, shard: int, now_s: float) -> bool:
-        """Whether a shard's process is so young that its restart is still under way: to restart it anew
-        would only have it begin again."""
+    def _is_looked_after(self, shard: int, now_s: float) -> bool:
+        """Whether a restart would not help: it is under way, or what is wrong is seen to already.
+
+        The restart of a process that is new is under way: another one would only have it begin again.
+        """
         begun_s = (stream.begun_s for stream in self.streams.values() if stream.shard == shard)
-        return now_s - min(begun_s, default=now_s) < self._limits.start_s
+        is_new = now_s - min(begun_s, default=now_s) < self._limits.start_s
+        return is_new or self._diagnose(shard, -1, True).diagnosis in INCIDENTS_OF_THEIR_OWN
 
     def _is_mostly_stale(self, repair: Repair) -> bool:
         shards = {shard for shard, _ in self._places(repair)}

@@ -43,6 +43,8 @@ from ingest.events import StreamKey
 from ingest.supervisor.ladder import Repair
 from ingest.supervisor.rhythm import Rhythm
 
+INCIDENTS_OF_THEIR_OWN = frozenset({Diagnosis.SHARD_WEDGED, Diagnosis.DATABASE_STALLED})
+"""Diagnoses that no stream has alone: shard and database are looked after by themselves."""
 _UNHEARD_S = 900.0
 _UNHEARD_THRESHOLDS = 3.0
 
@@ -175,8 +177,8 @@ class WatchedStream:
         self.evidence = evidence
 
     def is_given_back(self, now_s: float) -> bool:
-        """Whether it was stale because its shard was wedged, which is over: then it gets its time anew."""
-        if self.diagnosis is not Diagnosis.SHARD_WEDGED:
+        """Whether its shard was wedged, or waited for the database, which is over: it gets its time anew."""
+        if self.diagnosis not in INCIDENTS_OF_THEIR_OWN:
             return False
         self._begin_anew(now_s)
         self.enter(StreamState.RECOVERING, now_s)
