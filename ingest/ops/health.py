@@ -98,6 +98,8 @@ def shard_doubt(shard: ShardFacts, facts: ServiceFacts) -> str:
     )
     if age_s > facts.heartbeat_limit_s:
         return f"does not beat: its loop has stood for {age_s:.1f} s"
+    if shard.waits_for_database:
+        return "waits for the database"
     if shard.board.header.state is not ShardState.RUNNING:
         return f"is {shard.board.header.state.name.lower()}"
     return "" if shard.board.header.database_up else "cannot reach the database"

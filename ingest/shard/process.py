@@ -3,6 +3,7 @@
 Two groups of tasks, one inside the other. The outer one owns what must still work while the shard
 ends: writer, journal, status. The inner one owns what takes things in: feeds, snapshots, books.
 Stopping cancels the inner group, lets the writer drain within its deadline, and then ends the outer.
+Before all of them the board is made, and the database waited for (`shard.starting`).
 """
 
 import asyncio
@@ -33,6 +34,7 @@ from ingest.shard.job import ShardJob
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.shard.records import SessionRecords
+from ingest.shard.starting import Waiting, carry_over, read_former
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
 from ingest.store.journal import Journal
 from ingest.store.postgres import PostgresSink
@@ -175,7 +177,7 @@ class Shard:
     async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:
         """The newest committed events of streams; a database that is away is waited for."""
         return await until_available(
-            partial(_resume_points, self._tools, keys),
+            partial(_resume_points, self._tools.sink, keys, self._tools.clock),
             policy=RetryPolicy(),
             rng=self._tools.rng,
             on_retry=lambda error: log.info("resume.not_known", error=str(error)),
@@ -205,50 +207,74 @@ def _batch_limits(settings: Settings) -> BatchLimits:
 
 
 @asynccontextmanager
-async def open_tools(job: ShardJob, *, clock: Clock, rng: random.Random) -> AsyncIterator[Tools]:
-    """Everything that a shard holds open, closed in the opposite order."""
-    settings = job.settings
+async def open_tools(
+    job: ShardJob, sink: PostgresSink, board: BoardWriter, *, clock: Clock, rng: random.Random
+) -> AsyncIterator[Tools]:
+    """Everything else that a shard holds open, closed in the opposite order."""
     async with AsyncExitStack() as stack:
-        budget = open_budget(settings, clock=clock, rng=rng)
+        budget = open_budget(job.settings, clock=clock, rng=rng)
         stack.callback(budget.close)
-        sink = await stack.enter_async_context(
-            PostgresSink.opened(
-                settings.database.url.get_secret_value(),
-                connections=settings.database.connections,
-                application=f"ingest shard {job.plan.shard}",
-                limits=session_limits(settings),
-            )
-        )
-        await sink.check_schema()
-        rest = await stack.enter_async_context(RestClient(settings.spot.rest_url, budget, clock=clock))
+        rest = await stack.enter_async_context(RestClient(job.settings.spot.rest_url, budget, clock=clock))
         http = await stack.enter_async_context(open_session())
-        board = BoardWriter.create(
-            board_path(settings.service.data_dir, job.plan.shard),
-            shard=job.plan.shard,
-            pid=os.getpid(),
-            keys=job.plan.streams,
-            feeds=[feed.feed for feed in job.plan.feeds],
-            started_wall_ns=clock.wall_ns(),
-            spare_streams=SPARE_STREAMS,
-            spare_feeds=SPARE_FEEDS,
-        )
-        stack.callback(board.close)
         yield Tools(sink, rest, http, budget, board, clock, rng)
 
 
-async def _resume_points(tools: Tools, keys: Collection[StreamKey]) -> ResumePoints:
+def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:
+    path = board_path(job.settings.service.data_dir, job.plan.shard)
+    former = read_former(path)
+    board = BoardWriter.create(
+        path,
+        shard=job.plan.shard,
+        pid=os.getpid(),
+        keys=job.plan.streams,
+        feeds=[feed.feed for feed in job.plan.feeds],
+        started_wall_ns=clock.wall_ns(),
+        spare_streams=SPARE_STREAMS,
+        spare_feeds=SPARE_FEEDS,
+    )
+    carry_over(board, former, job.plan.streams)
+    return board
+
+
+async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
+    settings = job.settings
+    opened = PostgresSink.opened(
+        settings.database.url.get_secret_value(),
+        connections=settings.database.connections,
+        application=f"ingest shard {job.plan.shard}",
+        limits=session_limits(settings),
+    )
+    return await stack.enter_async_context(opened)
+
+
+async def _resume_points(sink: PostgresSink, keys: Collection[StreamKey], clock: Clock) -> ResumePoints:
     symbols = sorted({key.symbol for key in keys})
     kinds = sorted({key.kind for key in keys})
-    since_us = tools.clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
-    return await tools.sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
+    since_us = clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
+    return await sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
 
 
 async def run_shard(
     job: ShardJob, stop: asyncio.Event, orders: "asyncio.Queue[Order]", *, clock: Clock, rng: random.Random
 ) -> int:
-    """Run one shard until `stop`. Returns the rows that were left unwritten (0 when all is well)."""
-    async with open_tools(job, clock=clock, rng=rng) as tools:
-        resume = await _resume_points(tools, job.plan.streams)
+    """Run one shard until `stop`. Returns the rows that were left unwritten (0 when all is well).
+
+    A database that is away is waited for. What comes as orders meanwhile is carried out afterwards.
+    """
+    async with AsyncExitStack() as stack:
+        board = stack.enter_context(_make_board(job, clock))
+        sinks: list[PostgresSink] = []
+
+        async def begin() -> ResumePoints:
+            if not sinks:
+                sinks.append(await _open_sink(job, stack))
+            await sinks[0].check_schema()
+            return await _resume_points(sinks[0], job.plan.streams, clock)
+
+        resume = await Waiting(board, clock=clock, rng=rng).until_available(stop, begin)
+        if resume is None:
+            return 0
         log.info("shard.ready", streams=len(job.plan.streams), feeds=len(job.plan.feeds), resumed=len(resume))
-        shard = Shard(job, tools, resume)
-        return await shard.run(stop, orders, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)
+        async with open_tools(job, sinks[0], board, clock=clock, rng=rng) as tools:
+            shard = Shard(job, tools, resume)
+            return await shard.run(stop, orders, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)

@@ -6,7 +6,8 @@ stream is silent at all. The first row that holds is the answer:
     what is known                                                            diagnosis
     ----------------------------------------------------------------------   ----------------
     the process is gone, or its heartbeat stands                             SHARD_WEDGED
-    the stream receives, and what it received is not committed               DATABASE_STALLED
+    the shard cannot begin without the database; or the stream receives,
+      and what it received is not committed                                  DATABASE_STALLED
     its bytes keep waiting in our kernel, or our loop is late                CONSUMER_LAG
     other streams of its feed receive                                        STREAM_SILENT
     no feed receives, and the exchange has nothing new or does not answer    EXCHANGE_DOWN
@@ -46,6 +47,8 @@ class SilenceFacts:
     shard_runs: bool | None = None
     """The process exists."""
     heartbeat_age_s: float | None = None
+    shard_waits_for_database: bool | None = None
+    """It was started while the database was away, and can subscribe nothing before it is back."""
     loop_lag_s: float | None = None
     """The highest of the newest ticks, by the board."""
     stream_receives: bool | None = None
@@ -109,6 +112,8 @@ def _wedged(facts: SilenceFacts, limits: DiagnosisLimits) -> Finding | None:
 
 
 def _stalled(facts: SilenceFacts, _: DiagnosisLimits) -> Finding | None:
+    if facts.shard_waits_for_database:
+        return Finding(Diagnosis.DATABASE_STALLED, "the shard waits for the database and cannot begin")
     if not (facts.stream_receives and facts.rows_are_stuck):
         return None
     return Finding(Diagnosis.DATABASE_STALLED, "data arrive, and the database does not take them")

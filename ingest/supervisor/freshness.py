@@ -101,6 +101,14 @@ class ShardFacts:
         """The board was left by a process before this one: its committed times hold, its states do not."""
         return self.board is not None and self.pid is not None and self.board.identity.pid != self.pid
 
+    @property
+    def waits_for_database(self) -> bool:
+        """It could not begin to receive yet, because the database did not answer."""
+        board = self.board
+        if board is None or not self.running or self.has_former_board or not board.heartbeat.monotonic_ns:
+            return False  # a board is all zeros until its shard has begun to beat
+        return board.header.state is ShardState.STARTING and not board.header.database_up
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFacts:

@@ -237,6 +237,7 @@ class Sentinel:
         board = shard.board if shard is not None else None
         return SilenceFacts(
             shard_runs=shard.running if shard is not None else None,
+            shard_waits_for_database=shard.waits_for_database if shard is not None else None,
             heartbeat_age_s=None
             if board is None
             else heartbeat_age_s(
@@ -296,7 +297,7 @@ class Sentinel:
         down = [each for each in facts.shards if self._cannot_commit(each)]
         if down:
             names = ", ".join(str(each.shard) for each in down)
-            evidence = f"shards that receive and cannot commit: {names}"
+            evidence = f"shards that cannot commit, or wait for it to begin: {names}"
             found.append(Condition("database", Diagnosis.DATABASE_STALLED, evidence, -1))
         return found
 
@@ -327,6 +328,8 @@ class Sentinel:
 
     def _cannot_commit(self, shard: ShardFacts) -> bool:
         """A board is all zeros until its shard has begun to work, and a former one says nothing of now."""
+        if shard.waits_for_database:
+            return True
         if shard.board is None or not shard.running or shard.has_former_board:
             return False
         header = shard.board.header

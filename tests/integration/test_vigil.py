@@ -300,7 +300,7 @@ async def shown(sink: PostgresSink) -> set[object]:
 async def test_streams_of_an_earlier_plan_leave_the_freshness_table_at_the_start(sink: PostgresSink) -> None:
     """By symbol and kind; planned ones keep their row until it is written anew, other markets theirs."""
     book = StreamKey("spot", "BTCUSDT", "depth")
-    elsewhere = cast(StreamKey, BTC._replace(market=cast(Market, "futures")))
+    elsewhere = BTC._replace(market=cast(Market, "futures"))
     await sink.publish_stream_states([a_state(key) for key in (BTC, ETH, book, elsewhere)])
     await forget_former_streams(sink, [BTC, NEW])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.board.mapped import board_path, read_board
 from tests.simulation.comparison import assert_nothing_missing_unnoticed, assert_nothing_twice
 from tests.simulation.service import Double, Service, a_double, a_service, is_running, wait_until
 
@@ -89,6 +90,29 @@ def test_killed_database_is_started_again(running: tuple[Service, Double]) -> No
 
     assert service.shard_pids() == shards
     assert service.rows("SELECT * FROM ops.gaps WHERE opened_at >= $1 AND cause <> 'restart'", since) == []
+    assert_sound(service, double)
+
+
+def test_shard_that_starts_while_the_database_is_away_waits_for_it(running: tuple[Service, Double]) -> None:
+    """One process, which beats and says what it waits for, and goes on once the database answers."""
+    service, double = running
+    before, database = service.shard_pids(), service.database_pid()
+    assert database is not None
+
+    def waiting() -> int | None:
+        board = read_board(board_path(service.data_dir, 0))
+        is_new = board.identity.pid != before[0] and board.heartbeat.monotonic_ns > 0
+        return board.identity.pid if is_new and not board.header.database_up else None
+
+    os.kill(database, signal.SIGSTOP)
+    try:
+        os.kill(before[0], signal.SIGKILL)
+        pid = wait_until("a new process says that the database is away", waiting)
+    finally:
+        os.kill(database, signal.SIGCONT)
+    wait_for_flow(service)
+
+    assert service.shard_pids() == {**before, 0: pid}
     assert_sound(service, double)
 
 

@@ -76,6 +76,11 @@ def test_service_with_schema_and_working_shards_is_ready() -> None:
         ),
         (a_shard(a_board(beat_age_s=7)), "shard 0 does not beat: its loop has stood for 7.0 s"),
         (a_shard(a_board(header=HeaderValues(ShardState.DRAINING, database_up=1))), "shard 0 is draining"),
+        (
+            a_shard(a_board(header=HeaderValues(ShardState.STARTING, database_up=1))),
+            "shard 0 is starting",
+        ),
+        (a_shard(a_board(header=HeaderValues(ShardState.STARTING))), "shard 0 waits for the database"),
         (a_shard(a_board(header=HeaderValues(ShardState.RUNNING))), "shard 0 cannot reach the database"),
     ],
 )

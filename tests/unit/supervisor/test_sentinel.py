@@ -146,9 +146,8 @@ class Shard:
             self.beat_s = clock.monotonic_s()
         beat = Heartbeat(round(self.beat_s * S) if self.has_beaten else 0, clock.wall_ns(), 0)
         board = a_board({}, shard=self.number, header=self.header, started_wall_ns=self.spawned_wall_ns)
-        values = [
-            StreamValues(feed=self.feed.feed, messages=self.messages.get(each, 0)) for each in self.keys
-        ]
+        feed = -1 if self.header.state is ShardState.STARTING else self.feed.feed
+        values = [StreamValues(feed=feed, messages=self.messages.get(each, 0)) for each in self.keys]
         return replace(
             board,
             identity=board.identity._replace(pid=self.board_pid),
@@ -591,11 +590,72 @@ def test_database_that_takes_nothing_is_an_incident_before_it_refuses(scene: Sce
 
 @pytest.mark.parametrize("state", [ShardState.STARTING, ShardState.STOPPED])
 def test_shard_that_does_not_work_yet_says_nothing_of_the_database(scene: Scene, state: ShardState) -> None:
-    """A new board is all zeros."""
+    """A new board is all zeros, until it beats."""
     scene.second.header = HeaderValues(state, database_up=0)
+    scene.second.has_beaten = state is ShardState.STOPPED
     scene.pass_s(2)
 
     assert scene.sentinel.conditions == {}
+
+
+def wait_for_database(shard: Shard) -> None:
+    """The shard has ended, and its next process finds no database."""
+    shard.pid = shard.board_pid = shard.board_pid + 1
+    shard.header = HeaderValues(ShardState.STARTING, database_up=0)
+    shard.feed = shard.feed._replace(state=FeedState.CONNECTING)
+    shard.messages = {}
+
+
+def test_shard_that_waits_for_the_database_is_not_repaired(scene: Scene) -> None:
+    """One incident says why it is silent, no order is given, and nobody kills it however long it waits."""
+    scene.mute(BTC, ETH)
+    wait_for_database(scene.first)
+    scene.pass_s(600)
+
+    assert (scene.hands.orders, scene.hands.recycled) == ([], [])
+    assert scene.diary.names() == [("database_stalled", False)]
+    judged = scene.sentinel.judgements()[BTC]
+    assert (judged.state, judged.diagnosis) == (StreamState.STALE, Diagnosis.DATABASE_STALLED)
+
+
+def test_service_that_waits_for_the_database_does_not_blame_the_exchange(scene: Scene) -> None:
+    """Nothing speaks anywhere, and it is not the exchange's doing."""
+    scene.mute(BTC, ETH, XRP)
+    wait_for_database(scene.first)
+    wait_for_database(scene.second)
+    scene.pass_s(600)
+
+    assert scene.diary.names() == [("database_stalled", False)]
+    assert (scene.hands.orders, scene.hands.recycled) == ([], [])
+
+
+def test_shard_gets_its_time_when_the_database_is_back(scene: Scene) -> None:
+    """Its streams have to be subscribed first; they are no incident of their own meanwhile."""
+    scene.mute(BTC, ETH)
+    wait_for_database(scene.first)
+    scene.pass_s(600)
+    scene.first.header = RUNNING
+    scene.pass_s(20)
+    scene.first.feed = scene.first.feed._replace(state=FeedState.LIVE)
+    scene.speaking |= {BTC, ETH}
+    scene.pass_s(20)
+
+    assert scene.diary.names() == [("database_stalled", False), ("database_stalled", True)]
+    assert scene.sentinel.judgements()[BTC].state is StreamState.LIVE
+
+
+def test_shard_under_repair_that_comes_to_wait_for_the_database_is_left_alone(scene: Scene) -> None:
+    """The ladder of an earlier incident climbs on, and does not restart what waits."""
+    scene.pass_s(60)
+    scene.mute(BTC, ETH)
+    scene.pass_s(7)
+    scene.find(STALE, BTC, ETH)
+    scene.pass_s(2)
+    wait_for_database(scene.first)
+    scene.hands.orders.clear()
+    scene.pass_s(600)
+
+    assert (scene.hands.orders, scene.hands.recycled) == ([], [])
 
 
 def test_former_board_says_nothing_of_the_database(scene: Scene) -> None:
