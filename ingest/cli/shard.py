@@ -17,12 +17,12 @@ import uvloop
 
 from ingest.clock import SystemClock
 from ingest.config import Settings
-from ingest.errors import ConfigError, IngestError, LocationRefused, SchemaMismatch
+from ingest.errors import ConfigError, IngestError, LocationRefused, SchemaMismatch, StoreUnavailable
 from ingest.ops.logs import LogSettings, configure_logs
 from ingest.shard.job import ShardJob, database_url_from_environment, load_job
 from ingest.shard.orders import MAX_LINE_BYTES, Order, OrderLines, decode
 from ingest.shard.process import MAX_WAITING_ORDERS, run_shard
-from ingest.supervisor.policy import CONFIGURATION_EXIT, LOCATION_EXIT
+from ingest.supervisor.policy import CONFIGURATION_EXIT, DATABASE_EXIT, LOCATION_EXIT
 
 log = structlog.get_logger()
 
@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> int:
         code = _report(errors, CONFIGURATION_EXIT)
     except* LocationRefused as errors:
         code = _report(errors, LOCATION_EXIT)
+    except* StoreUnavailable as errors:
+        code = _report(errors, DATABASE_EXIT)
     except* IngestError as errors:
         code = _report(errors, 1)
     else:

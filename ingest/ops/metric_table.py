@@ -48,7 +48,7 @@ SERVICE_METRICS = (
 SHARD_METRICS = (
     _gauge("ingest_shard_up", _SHARD, "1 when the process runs and its event loop turns."),
     _counter("ingest_shard_restarts_total", _SHARD, "Restarts by this supervisor."),
-    _gauge("ingest_shard_crash_looping", _SHARD, "1 while restarts come more often than the policy allows."),
+    _gauge("ingest_shard_crash_looping", _SHARD, "1 from too many restarts in a minute until a good run."),
 )
 
 BOARD_METRICS = (

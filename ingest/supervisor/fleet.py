@@ -1,8 +1,9 @@
 """The shards together: orders to them, and who carries which streams while the service runs.
 
 The plan of the start may change: symbols come and go, and a shard that ends again and again gives its
-streams away. Every change is written into the shard's job file before it is ordered, so that a shard
-which is started again, for whatever reason, carries what it should.
+streams away; once it runs well it is as good as any for what has to be carried next. Every change is
+written into the shard's job file before it is ordered, so that a shard which is started again, for
+whatever reason, carries what it should.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +101,15 @@ class Fleet:
         log.error("shard.quarantined", shard=shard, streams=sum(len(feed.streams) for feed in feeds))
         for feed in feeds:
             self.adopt(feed.streams, {}, but_not=shard)
+
+    def readmit(self, shard: int) -> None:
+        """Let a shard that runs well again carry what comes from now on.
+
+        What it gave away stays where it is: to fetch it back would break every one of these streams.
+        """
+        if shard in self._evacuated:
+            self._evacuated.discard(shard)
+            log.info("shard.readmitted", shard=shard)
 
     def _replan(self, keeper: ShardKeeper, plan: ShardPlan) -> None:
         keeper.plan = plan

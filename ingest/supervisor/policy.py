@@ -8,7 +8,9 @@ OTP's restart intensity. Never starts, stops or waits for a process.
     anything else                          -> Restart: at once, then with full jitter up to
                                               first_s, 2 first_s, 4 first_s ... cap_s
     more than `intensity` restarts in `period_s`
-                                           -> Restart near cap_s, marked `crash_looping`
+                                           -> Restart near cap_s, marked `crash_looping`, until a good run
+    an exit code that somebody else is to blame for
+                                           -> Restart with the same delays, never counted as one of those
 
 Invariants: a history is never changed, a new one is returned; every delay is at most `cap_s`; the
 record is cleared only by a run that was good for `good_s`, never by a start that merely succeeded. A
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from random import Random
 
 CONFIGURATION_EXIT = 2
+DATABASE_EXIT = 3
 LOCATION_EXIT = 4
 
 
@@ -51,6 +54,10 @@ class RestartPolicy:
         )
     )
     """Exit codes that would come back every time, with what they mean."""
+    blameless_codes: Mapping[int, str] = field(
+        default_factory=lambda: MappingProxyType({DATABASE_EXIT: "the database is away"})
+    )
+    """Exit codes that say nothing against the shard: another one would end in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,9 @@ class ChildHistory:
     restarts: int = 0
     """All restarts that were ever decided."""
     recent_s: tuple[float, ...] = ()
-    """When the restarts of the newest period were decided, oldest first."""
+    """When the restarts of the newest period were decided, oldest first; blameless ones left out."""
+    crash_looping: bool = False
+    """There were too many of them, and no good run since."""
 
     def started(self, now_s: float) -> "ChildHistory":
         """The history once the process runs."""
@@ -112,10 +121,12 @@ def decide(
         return Done(reason)
     if exit_code in policy.fatal_codes:
         return GiveUp(f"{reason}: {policy.fatal_codes[exit_code]}")
-    after = _after_failure(policy, history, now_s)
-    crash_looping = len(after.recent_s) > policy.intensity
-    delay_s = _delay_s(policy, failures=after.failures, crash_looping=crash_looping, rng=rng)
-    return Restart(delay_s, reason, crash_looping, after)
+    is_blameless = exit_code in policy.blameless_codes
+    if is_blameless:
+        reason = f"{reason}: {policy.blameless_codes[exit_code]}"
+    after = _after_failure(policy, history, now_s, is_blameless=is_blameless)
+    delay_s = _delay_s(policy, failures=after.failures, crash_looping=after.crash_looping, rng=rng)
+    return Restart(delay_s, reason, after.crash_looping, after)
 
 
 def describe_exit(exit_code: int) -> str:
@@ -128,14 +139,19 @@ def describe_exit(exit_code: int) -> str:
         return f"killed by signal {-exit_code}"
 
 
-def _after_failure(policy: RestartPolicy, history: ChildHistory, now_s: float) -> ChildHistory:
+def _after_failure(
+    policy: RestartPolicy, history: ChildHistory, now_s: float, *, is_blameless: bool
+) -> ChildHistory:
     was_good = history.started_s is not None and now_s - history.started_s >= policy.good_s
     recent = tuple(at_s for at_s in history.recent_s if now_s - at_s < policy.period_s)
+    recent = recent if is_blameless else (*recent, now_s)
+    was_looping = history.crash_looping and not was_good
     return ChildHistory(
         started_s=None,
         failures=1 if was_good else history.failures + 1,
         restarts=history.restarts + 1,
-        recent_s=(*recent, now_s),
+        recent_s=recent,
+        crash_looping=was_looping or len(recent) > policy.intensity,
     )
 
 

@@ -147,6 +147,8 @@ class Vigil:
             for shard in self._facts().shards:
                 if shard.crash_looping:
                     self.fleet.evacuate(shard.shard)
+                else:
+                    self.fleet.readmit(shard.shard)
             await asyncio.sleep(_QUARANTINE_EVERY_S)
 
     async def _follow_listing(self) -> None:

@@ -71,6 +71,7 @@ class NotedFleet(Fleet):
         self.carried = list(streams)
         self.adopted: list[tuple[list[StreamKey], Mapping[str, int]]] = []
         self.evacuated: list[int] = []
+        self.readmitted: list[int] = []
 
     @property
     def streams(self) -> list[StreamKey]:
@@ -90,6 +91,9 @@ class NotedFleet(Fleet):
 
     def evacuate(self, shard: int) -> None:
         self.evacuated.append(shard)
+
+    def readmit(self, shard: int) -> None:
+        self.readmitted.append(shard)
 
 
 class Scene:
@@ -374,7 +378,7 @@ async def test_database_that_is_away_does_not_hide_a_halt_nor_lose_a_listing(
 
 
 async def test_shard_that_crashes_again_and_again_is_evacuated(sink: PostgresSink) -> None:
-    """And no other."""
+    """And no other: those may carry whatever comes, be it again."""
     shards = (ShardFacts(shard=0, running=True), ShardFacts(shard=1, running=False, crash_looping=True))
     facts = ServiceFacts(now_wall_ns=0, now_monotonic_ns=0, shards=shards)
     scene = Scene(sink, facts=facts)
@@ -383,7 +387,7 @@ async def test_shard_that_crashes_again_and_again_is_evacuated(sink: PostgresSin
         await until(lambda: scene.fleet.evacuated)
         running.cancel()
 
-    assert set(scene.fleet.evacuated) == {1}
+    assert (set(scene.fleet.evacuated), set(scene.fleet.readmitted)) == ({1}, {0})
 
 
 async def test_everything_that_looks_after_silence_runs(sink: PostgresSink) -> None:

@@ -4,11 +4,43 @@ import asyncio
 import os
 from collections.abc import Iterator
 from io import FileIO
+from types import SimpleNamespace
 
 import pytest
 
+from ingest.cli import shard
 from ingest.cli.shard import SupervisorPipe
+from ingest.errors import BoardError, ConfigError, LocationRefused, SchemaMismatch, StoreUnavailable
 from ingest.shard.orders import Order, Probe, encode
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SchemaMismatch("migrations are missing"), 2),
+        (ConfigError("the database URL cannot be read"), 2),
+        (StoreUnavailable("connection refused"), 3),
+        (LocationRefused("HTTP 451"), 4),
+        (BoardError("no space left"), 1),
+        (ExceptionGroup("tasks", [ExceptionGroup("inner", [StoreUnavailable("connection refused")])]), 3),
+    ],
+)
+def test_exit_code_says_whether_the_shard_is_to_blame(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    """And whether it is worth a restart; the supervisor knows the codes."""
+
+    async def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(
+        shard, "load_job", lambda *_: SimpleNamespace(settings=None, plan=SimpleNamespace(shard=0))
+    )
+    monkeypatch.setattr(shard, "database_url_from_environment", str)
+    monkeypatch.setattr(shard, "configure_shard_logs", lambda *_: None)
+    monkeypatch.setattr(shard, "_run", run)
+
+    assert shard.main(["job"]) == code
 
 
 @pytest.fixture

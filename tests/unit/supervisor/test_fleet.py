@@ -213,6 +213,29 @@ def test_shard_is_evacuated_once_and_gets_nothing_more(scene: Scene) -> None:
     assert scene.carried() == [{BTC, ETH}, {XRP, NEW}, set()]
 
 
+def test_readmitted_shard_gets_what_comes_next(scene: Scene) -> None:
+    """What it gave away stays with the others; it may be given streams, and lose them, as any shard."""
+    scene.fleet.evacuate(0)
+    scene.fleet.readmit(0)
+    scene.fleet.readmit(1)
+    assert scene.carried() == [set(), {XRP}, {BTC, ETH}]
+
+    scene.fleet.adopt([NEW], {"NEWUSDT": 9})
+    assert scene.carried() == [{NEW}, {XRP}, {BTC, ETH}]
+    scene.fleet.evacuate(0)
+    assert scene.carried() == [set(), {XRP, NEW}, {BTC, ETH}]
+
+
+def test_shards_that_crash_one_after_the_other_are_each_evacuated(scene: Scene) -> None:
+    """Those that run well again take the streams over; nobody is left with all of them."""
+    for number in (0, 1, 2):
+        scene.fleet.evacuate(number)
+        scene.fleet.readmit(number)
+
+    assert scene.carried()[2] == set()
+    assert set().union(*scene.carried()) == {BTC, ETH, XRP}
+
+
 def test_last_shard_is_not_evacuated(scene: Scene) -> None:
     """There must be somebody to carry the streams, be it badly."""
     for number in (0, 1, 2):

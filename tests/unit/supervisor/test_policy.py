@@ -33,12 +33,16 @@ def after(
     )
 
 
-def crashes(times: int, *, every_s: float, policy: RestartPolicy = POLICY, seed: int = 1) -> list[Restart]:
+def crashes(
+    times: int, *, every_s: float, policy: RestartPolicy = POLICY, seed: int = 1, exit_code: int = 1
+) -> list[Restart]:
     """What is decided when a shard crashes again and again, `every_s` after each start."""
     rng, now_s, history, restarts = Random(seed), 0.0, ChildHistory(), []
     for _ in range(times):
         history, now_s = history.started(now_s), now_s + every_s
-        decision = decide(policy, exit_code=1, asked_to_stop=False, now_s=now_s, history=history, rng=rng)
+        decision = decide(
+            policy, exit_code=exit_code, asked_to_stop=False, now_s=now_s, history=history, rng=rng
+        )
         assert isinstance(decision, Restart)
         restarts.append(decision)
         history, now_s = decision.history, now_s + decision.after_s
@@ -110,13 +114,41 @@ def test_crash_loop_is_flagged_and_slowed_but_tried_on() -> None:
     assert 15 <= restarts[-1].after_s <= 30
 
 
-def test_crash_loop_ends_when_restarts_become_rare() -> None:
+def test_crash_loop_ends_with_a_good_run() -> None:
     """Restarts older than the period do not count any more."""
     looping = crashes(4, every_s=1)[-1].history
-    decision = after(1, now_s=10_000, history=looping.started(9_999))
+    decision = after(1, now_s=10_000, history=looping.started(9_940))
 
     assert isinstance(decision, Restart)
     assert (decision.crash_looping, len(decision.history.recent_s)) == (False, 1)
+
+
+def test_crash_loop_does_not_end_because_it_was_slowed() -> None:
+    """Near the cap there are never too many restarts in a period; the shard is no better for that."""
+    restarts = crashes(30, every_s=1)
+
+    assert all(restart.crash_looping for restart in restarts[3:])
+    assert len(restarts[-1].history.recent_s) <= POLICY.intensity + 1
+    assert min(restart.after_s for restart in restarts[3:]) >= POLICY.cap_s / 2
+
+
+def test_end_for_want_of_the_database_is_no_crash() -> None:
+    """However often: any other process would end in the same way. It is tried ever more rarely."""
+    restarts = crashes(30, every_s=0, exit_code=3)
+
+    assert not any(restart.crash_looping for restart in restarts)
+    assert restarts[-1].reason == "exit code 3: the database is away"
+    assert restarts[-1].history.restarts == restarts[-1].history.failures == 30
+    assert max(restart.after_s for restart in restarts) > POLICY.cap_s / 2
+
+
+def test_crash_loop_goes_on_over_an_end_for_want_of_the_database() -> None:
+    """It neither adds to the count nor clears it."""
+    looping = crashes(4, every_s=1)[-1].history
+    decision = after(3, now_s=10_000, history=looping.started(9_999))
+
+    assert isinstance(decision, Restart)
+    assert decision.crash_looping
 
 
 def test_all_restarts_are_counted() -> None:
