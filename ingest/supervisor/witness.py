@@ -20,6 +20,7 @@ The races, and how each is closed:
   again `IN_FLIGHT_S` after the answer came; only one that has still not moved is STALE, and until then
   the verdict is UNKNOWN. Kinds that are pushed on a period get that period on top (`push_s`).
 * **The stream moved meanwhile.** Then it is not silent: UNKNOWN, and the question falls away.
+* **A sibling's shard has begun anew.** Its count has moved, to zero, and nobody has spoken.
 * **The answer is older than the stream.** A lower id than ours proves nothing either way: UNKNOWN. For
   quotes, which carry no id, the stream must have been silent for `REST_LAG_S` before REST was asked.
 * **A cached answer.** It could equal our newest id and hide what came after. `is_outdated` finds it: an
@@ -209,6 +210,8 @@ def by_trade_stream(
         return Unknown("the trade stream itself is not proven quiet")
     if trade.moved_s <= own.moved_s + SAME_MOMENT_S:
         return Quiet(verdict.at_s, f"no trade since its newest message: {verdict.evidence}")
+    if not trade.messages:
+        return Unknown("the trade stream is counted anew and has said nothing yet")
     if own.read_s - trade.moved_s < push_s + in_flight_s:
         return Unknown("there was a trade: its message may be in flight")
     return Stale(f"the newest trade came {trade.moved_s - own.moved_s:.0f} s after its newest message")
@@ -346,7 +349,8 @@ def _keeps_moving(then: Sight, now: Sight, own: Sight) -> bool:
 
 
 def _spoke_after(sibling: Sight, own: Sight) -> bool:
-    return sibling.moved_s - own.moved_s > SAME_MOMENT_S
+    # A shard that begins anew counts from nothing: its count has moved, and no message has come.
+    return bool(sibling.messages) and sibling.moved_s - own.moved_s > SAME_MOMENT_S
 
 
 def _family(kind: str) -> str:

@@ -276,6 +276,13 @@ def test_trade_after_the_newest_message_is_stale() -> None:
     assert verdict == Stale("the newest trade came 10 s after its newest message")
 
 
+def test_trade_stream_that_is_counted_anew_has_told_of_no_trade() -> None:
+    """Its shard was restarted after the kline's newest message: its count has moved, to nothing."""
+    verdict = by_trade_stream(sight(), sight(moved_s=LONG_AGO_S + 10, messages=0), PROVEN)
+
+    assert isinstance(verdict, Unknown)
+
+
 def test_fresh_trade_is_waited_for() -> None:
     """A kline that follows a trade of a moment ago may be under way."""
     trade = sight(moved_s=READ_S - 3.0)
@@ -345,6 +352,18 @@ class Symbol:
 
     def ask(self, kind: str) -> Verdict:
         return by_siblings(kind, self.then, self.now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sibling"), [("kline_1m", "trade"), ("trade", "agg_trade"), ("book_ticker", "trade")]
+)
+def test_sibling_whose_shard_has_begun_anew_has_not_spoken(kind: str, sibling: str) -> None:
+    """Two kinds of a symbol may be in two shards: the restart of one makes the other no more suspect."""
+    symbol = symbol_with(kind, {sibling: (THEN_S - 5.0, 0)})
+    for view in (symbol.then, symbol.now):
+        view[sibling] = view[sibling]._replace(messages=0, moved_s=THEN_S - 5.0)
+
+    assert isinstance(symbol.ask(kind), Unknown)
 
 
 def symbol_with(kind: str, siblings: Mapping[str, tuple[float, int]], *, now_s: float = NOW_S) -> Symbol:
