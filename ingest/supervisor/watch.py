@@ -506,10 +506,16 @@ class Watch:
             for stream in self.streams.values()
             if stream.state in _PAST_THRESHOLD or stream.is_overdue(now_s, start_s)
         ]
-        if len(silent) < self._limits.standstill_least:
+        least = self._limits.standstill_least
+        if len(silent) < least:
             return False
-        places = sorted(_by_place(silent))
-        return any(self._diagnose(*place, True).diagnosis not in _OWN_DOING for place in places)
+        # A shard of our own that stands still says nothing of the exchange, and the rest must be enough.
+        places = _by_place(silent).items()
+        return least <= sum(
+            len(streams)
+            for place, streams in places
+            if self._diagnose(*place, True).diagnosis not in _OWN_DOING
+        )
 
     def _open_standstill(self, now_s: float) -> list[Action]:
         evidence = "no stream of any feed speaks, and there is no sign that anything is missed"

@@ -69,6 +69,8 @@ class Stage:
     limits: WatchLimits = LIMITS
     thresholds_s: Mapping[StreamKey, float] = field(default_factory=dict)
     finding: Finding = NOTHING_KNOWN
+    findings: dict[int, Finding] = field(default_factory=dict)
+    """Of single shards, where they differ."""
     records: Mapping[StreamKey, RhythmRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ class Stage:
 
     def _diagnose(self, shard: int, feed: int, is_silent: bool) -> Finding:
         self.asked_of.append((shard, feed, is_silent))
-        return self.finding
+        return self.findings.get(shard, self.finding)
 
     def pass_s(self, seconds: int = 1) -> list[Action]:
         """Tick once a second; everything that the watch wants done."""

@@ -580,6 +580,38 @@ def test_standstill_is_one_incident_and_no_repair() -> None:
     assert stage.states(ALL) == {StreamState.SUSPECT}
 
 
+WEDGED = Finding(Diagnosis.SHARD_WEDGED, "the shard's event loop has not turned for 9 s")
+
+
+def test_shard_that_is_wedged_while_few_others_may_be_silent_is_no_standstill() -> None:
+    """Most of what is silent is our own doing; the rest is too little to say anything of the exchange."""
+    stage = a_stage(standstill_least=4)
+    stage.findings[0] = WEDGED
+    stage.take_away(*THE_FEED, *OTHER_FEED)
+    stage.mute(*OTHER_SHARD)
+    stage.pass_s(40)
+
+    assert stage.watch.standstill is None
+
+
+def test_shard_that_is_wedged_during_a_standstill_changes_nothing() -> None:
+    """The others still say that the exchange stands; when it goes on, nobody is repaired in haste."""
+    stage = a_stage()
+    actions = standing_still(stage)
+    stage.findings[0] = WEDGED
+    stage.take_away(*THE_FEED, *OTHER_FEED)
+    actions += stage.pass_s(600)
+    assert [repair.diagnosis for repair in opened(actions)] == [Diagnosis.EXCHANGE_DOWN]
+
+    del stage.findings[0]  # its new process
+    stage.change(*THE_FEED, *OTHER_FEED, epoch=(2, 0), is_up=True)
+    actions = stage.pass_s(3)
+    stage.speaking.update(ALL)
+    actions += stage.pass_s(30)
+    assert (orders(actions), opened(actions), len(closed(actions))) == ([], [], 1)
+    assert stage.states(ALL) == {StreamState.LIVE}
+
+
 def test_standstill_with_a_witness_is_one_incident_too() -> None:
     """Every stream is proven quiet, again and again."""
     stage = a_stage()
