@@ -180,9 +180,17 @@ class Sentinel:
             stale = self._missed_on(action.shard, action.feed)
             self._hands.order(action.shard, ReplaceFeed(action.feed, action.reason, stale))
         elif isinstance(action, OrderRestartShard):
-            self._hands.recycle(action.shard, action.reason)
+            self._restart(action)
         else:
             self._write_down(action)
+
+    def _restart(self, action: OrderRestartShard) -> None:
+        """Not while the database is away: what waits in the shard's memory would be lost with it."""
+        shards = self._newest.shards if self._newest is not None else ()
+        if any(each.shard == action.shard and self._cannot_commit(each) for each in shards):
+            log.warning("shard.not_restarted", shard=action.shard, why="its rows wait for the database")
+        else:
+            self._hands.recycle(action.shard, action.reason)
 
     def _missed_on(self, shard: int, feed: int) -> tuple[StreamKey, ...]:
         """Streams of a feed that have, or may have, missed something: of a silent feed it is all of them."""

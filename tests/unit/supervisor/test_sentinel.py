@@ -658,6 +658,19 @@ def test_shard_under_repair_that_comes_to_wait_for_the_database_is_left_alone(sc
     assert (scene.hands.orders, scene.hands.recycled) == ([], [])
 
 
+def test_ladder_does_not_restart_a_shard_whose_rows_wait_for_the_database(scene: Scene) -> None:
+    """They would be lost with its memory; all other steps are taken."""
+    scene.pass_s(60)
+    scene.first.header = HeaderValues(ShardState.RUNNING, database_up=0)
+    scene.mute(BTC, ETH)
+    scene.pass_s(7)
+    scene.find(STALE, BTC, ETH)
+    scene.pass_s(120)
+
+    assert scene.hands.recycled == []
+    assert any(isinstance(order, ReplaceFeed) for _, order in scene.hands.orders)
+
+
 def test_former_board_says_nothing_of_the_database(scene: Scene) -> None:
     """It was away when the process ended; that is all."""
     scene.second.header = HeaderValues(ShardState.RUNNING, database_up=0)
