@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from ingest.board.layout import Diagnosis, FeedValues, ShardState, StreamState
+from ingest.board.layout import BoardSnapshot, Diagnosis, FeedValues, ShardState, StreamState
 from ingest.clock import Clock
 from ingest.events import StreamKey
 from ingest.shard.orders import Order, Probe, ReplaceFeed, Resubscribe
@@ -344,4 +344,9 @@ class Sentinel:
         if header.state not in {ShardState.RUNNING, ShardState.DRAINING}:
             return False
         waiting_s = self._stamps.age_s(header.oldest_buffered_recv_ns) or 0.0
-        return not header.database_up or waiting_s > self._limits.stalled_s
+        # As of the board's own time: what waits in a loop that stands does not wait for the database.
+        return not header.database_up or waiting_s - self._beat_age_s(shard.board) > self._limits.stalled_s
+
+    def _beat_age_s(self, board: BoardSnapshot) -> float:
+        now_ns = self._clock.wall_ns(), int(self._clock.monotonic_s() * _NS_PER_S)
+        return heartbeat_age_s(board, now_wall_ns=now_ns[0], now_monotonic_ns=now_ns[1])

@@ -588,6 +588,18 @@ def test_database_that_takes_nothing_is_an_incident_before_it_refuses(scene: Sce
     assert scene.diary.names()[-1] == ("database_stalled", True)
 
 
+def test_rows_in_a_loop_that_stands_do_not_wait_for_the_database(scene: Scene) -> None:
+    """The shard is wedged, and the database has nothing to do with it."""
+    received_ns = scene.clock.wall_ns()
+    scene.first.header = RUNNING._replace(oldest_buffered_recv_ns=received_ns)
+    scene.pass_s(1)
+    scene.first.is_beating = False
+    scene.mute(BTC, ETH)
+    scene.pass_s(30)
+
+    assert scene.diary.names() == [("shard_wedged", False)]
+
+
 @pytest.mark.parametrize("state", [ShardState.STARTING, ShardState.STOPPED])
 def test_shard_that_does_not_work_yet_says_nothing_of_the_database(scene: Scene, state: ShardState) -> None:
     """A new board is all zeros, until it beats."""
