@@ -237,18 +237,20 @@ class Watch:
 
         A feed whose streams are all well is not, nor is one that has no stream.
         """
-        if self._feeds is None:
-            self._feeds = _by_place(self.streams.values())
-        streams = self._feeds.get((shard, feed), [])
+        streams = self._by_feed().get((shard, feed), [])
         silent = [each.rhythm.threshold_s for each in streams if each.state in _SILENT]
         spoke_s = max((each.spoke_s for each in streams if each.spoke_s is not None), default=-inf)
         return bool(silent) and now_s - spoke_s > min(silent) / 2
 
     def hushed_feeds(self, now_s: float) -> list[tuple[int, int]]:
         """(shard, feed) of those on which nothing has spoken for half of the shortest of all thresholds."""
-        return [
-            place for place, streams in self._feeds.items() if place[1] >= 0 and _is_hushed(streams, now_s)
-        ]
+        feeds = self._by_feed().items()
+        return [place for place, streams in feeds if place[1] >= 0 and _is_hushed(streams, now_s)]
+
+    def _by_feed(self) -> dict[_Place, list[WatchedStream]]:
+        if self._feeds is None:
+            self._feeds = _by_place(self.streams.values())
+        return self._feeds
 
     def new_incident(self, shard: int, diagnosis: Diagnosis, evidence: str, now_s: float) -> Repair:
         """An incident about no single stream; whoever asks for it closes it."""
