@@ -8,6 +8,8 @@ second. A single stream's states are in `supervisor.watched`, the steps in `supe
     ---------------------------------------------   ---------------------------------------------------
     a stream becomes SUSPECT, and every few         AskWitness, for all suspects together
       seconds while it is one
+    three streams of a kind are STALE on a feed,    all of them are STALE
+      and no other of that kind speaks on it
     streams become STALE                            one incident for those of one feed, and its first
                                                     step; they join an incident of their feed that was
                                                     never at ALERT yet and whose step is under way
@@ -143,6 +145,9 @@ _Place: TypeAlias = tuple[int, int]
 
 _PAST_THRESHOLD = frozenset({StreamState.SUSPECT, StreamState.QUIET, StreamState.STALE})
 _SILENT = _PAST_THRESHOLD | {StreamState.RECOVERING}
+_DECIDED = frozenset({StreamState.STALE, StreamState.HALTED})
+_MUTE_KIND_LEAST = 3
+"""So many streams of a kind have to be stale on a feed before the kind is taken to be mute there."""
 _OWN_DOING = INCIDENTS_OF_THEIR_OWN | {Diagnosis.CONSUMER_LAG}
 
 
@@ -318,12 +323,21 @@ class Watch:
     def _repair_stale(self, unwell: Iterable[WatchedStream], now_s: float) -> list[Action]:
         """Every stream that is stale and not under repair gets into an incident of its feed."""
         new = [each for each in unwell if each.state is StreamState.STALE and each.repair is None]
+        new += self._silent_with(new, now_s)
         actions: list[Action] = []
         for place, stale in _by_place(new).items():
             begun = [each for each in self.repairs.values() if (each.shard, each.feed) == place]
             young = next((each for each in begun if self._can_be_joined(each, now_s)), None)
             actions += self._join(young, stale, now_s) if young else self._open(place, stale, now_s)
         return actions
+
+    def _silent_with(self, stale: Iterable[WatchedStream], now_s: float) -> list[WatchedStream]:
+        """Streams that are silent with stale ones of their kind and feed: the whole kind is mute there."""
+        found: list[WatchedStream] = []
+        for place, kind in sorted({((each.shard, each.feed), each.key.kind) for each in stale if each.is_up}):
+            alike = [each for each in self._by_feed()[place] if each.key.kind == kind and each.is_up]
+            found += _mute_with_others(alike, now_s)
+        return found
 
     def _can_be_joined(self, repair: Repair, now_s: float) -> bool:
         """Whether what it does now, or is about to, does for more streams of its feed, too."""
@@ -543,6 +557,27 @@ def _by_place(streams: Iterable[WatchedStream]) -> dict[_Place, list[WatchedStre
 def _is_hushed(streams: Sequence[WatchedStream], now_s: float) -> bool:
     spoke_s = max(each.well_s if each.spoke_s is None else each.spoke_s for each in streams)
     return now_s - spoke_s > min(each.rhythm.threshold_s for each in streams) / 2
+
+
+def _mute_with_others(alike: Sequence[WatchedStream], now_s: float) -> list[WatchedStream]:
+    """Of the streams of one kind on one feed those that become stale because none of them speaks.
+
+    Those that were subscribed anew since the others fell silent speak for the fault, not against it.
+    """
+    stale = [each for each in alike if each.state is StreamState.STALE]
+    hushed_s = max(each.well_s for each in stale)
+    renewed = [each for each in alike if each.state is not StreamState.STALE and each.renewed_s > hushed_s]
+    if len(stale) + len(renewed) < _MUTE_KIND_LEAST:
+        return []
+    rest = [each for each in alike if each.state not in _DECIDED and each not in renewed]
+    if any(each.spoke_s is not None and each.spoke_s > hushed_s for each in rest):
+        return []
+    silent = len(stale) + len(renewed)
+    for stream in rest:
+        stream.find_stale(
+            f"{silent} streams of its kind on the connection are silent, and no other of them speaks", now_s
+        )
+    return rest
 
 
 def _take_in(repair: Repair, stale: Iterable[WatchedStream], now_s: float) -> None:
