@@ -1,6 +1,6 @@
 """A simulated day of silence: are faults noticed, and is a stream ever repaired that missed nothing?
 
-    python -m tests.simulation.day_of_silence --hours 24 --symbols 150 --faults 1000 --seed 7
+    python -m tests.simulation.day_of_silence --hours 24 --symbols 1500 --faults 1000 --seed 7
 
 Each symbol has a trade stream and a book ticker, on feeds of 200 streams in two shards. They are judged
 by the service's own `Watch` and `Witnesses` with the limits of its default configuration, at ticks of
