@@ -312,6 +312,17 @@ def test_feed_is_silent_when_its_streams_are(silent_s: int, is_silent: bool) -> 
     assert not stage.watch.feed_is_silent(0, 1, stage.now_s)
 
 
+@pytest.mark.parametrize(("silent_s", "hushed"), [(0, []), (2, []), (3, [(0, 0)])])
+def test_feed_is_hushed_before_its_streams_are_suspect(silent_s: int, hushed: list[tuple[int, int]]) -> None:
+    """Nothing on it has spoken for half of the shortest threshold; known at each tick, whoever asks first."""
+    stage = a_stage()
+    stage.mute(*THE_FEED)
+    stage.pass_s(silent_s)
+
+    assert stage.watch.hushed_feeds(stage.now_s) == hushed
+    assert not stage.watch.feed_is_silent(0, 0, stage.now_s)
+
+
 def test_feed_that_nobody_knows_is_not_silent() -> None:
     """There is nothing to be said of it."""
     assert not a_stage().watch.feed_is_silent(7, 7, 100.0)
