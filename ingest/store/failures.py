@@ -1,8 +1,7 @@
-"""What each failure of the database means: one table from SQLSTATE to the error tree.
+"""Failures of the database as errors of ours: what the driver raises, sorted by `store.decisions`.
 
-Decides nothing else; who catches what comes out of here retries, splits or stops. Classified by code
-and never by class, because extensions bring codes that the driver has no class for. Messages hold what
-the server said and never how it was reached, so no password can get into them.
+Decides nothing itself. Messages hold what the server said and never how it was reached, so no password
+can get into them.
 """
 
 from typing import Final, TypeAlias
@@ -10,6 +9,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from ingest.errors import RowsRefused, SchemaMismatch, StoreError, StoreUnavailable
+from ingest.store.decisions import Decision, decide
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -20,48 +20,36 @@ DRIVER_ERRORS: Final = (
 )
 """What asyncpg raises when the other side, or the way there, fails: catch these, raise `translated`."""
 
-UNIQUE_VIOLATION: Final = "23505"
+_Kind: TypeAlias = type[StoreError]
 
-_Kind: TypeAlias = type[StoreUnavailable] | type[RowsRefused] | type[SchemaMismatch]
-
-_BY_CODE: Final[dict[str, _Kind]] = {
-    "25006": StoreUnavailable,  # read only: a standby, or a failover under way
-    "25P03": StoreUnavailable,  # idle in transaction for too long
-    "25P04": StoreUnavailable,  # transaction took too long
-    UNIQUE_VIOLATION: SchemaMismatch,  # staging leaves none: a key that this program does not know
+_KINDS: Final[dict[Decision, _Kind]] = {
+    Decision.RETRY: StoreUnavailable,
+    Decision.SPLIT: RowsRefused,
+    # Staging is the way past a key. One that is still in the way there is a key unknown to this program.
+    Decision.STAGE: SchemaMismatch,
+    Decision.STOP: StoreError,
 }
-_BY_CLASS: Final[dict[str, _Kind]] = {
-    "08": StoreUnavailable,  # connection
-    "40": StoreUnavailable,  # rolled back: deadlock, serialization
-    "53": StoreUnavailable,  # out of memory, disk or connections
-    "55": StoreUnavailable,  # lock not available, object in use
-    "57": StoreUnavailable,  # shutdown, crash, starting up, cancelled, statement timeout
-    "58": StoreUnavailable,  # the server's own disk
-    "22": RowsRefused,  # data
-    "23": RowsRefused,  # constraints
-    "54": RowsRefused,  # larger than the server can take
-    "0A": SchemaMismatch,  # not supported by this server
-    "3D": SchemaMismatch,  # no such database
-    "3F": SchemaMismatch,  # no such schema
-    "42": SchemaMismatch,  # no such table or column, or no right to it
-}
+_SCHEMA_CLASSES: Final = frozenset({"0A", "3D", "3F", "42"})
 
 
 def translated(error: BaseException) -> StoreError:
     """The same failure as one of ours; raise it from the original.
 
-    A code that is in no row of the table gives a plain `StoreError`: stop and say so.
+    A failure that nobody decided about gives a plain `StoreError`: stop and say so.
     """
     if not isinstance(error, asyncpg.PostgresError):
-        return StoreUnavailable(_said(error))
+        return _KINDS[decide(None, _names(error))](_said(error))
     code = error.sqlstate
-    message = f"{_said(error)} (SQLSTATE {code})"
-    kind = _BY_CODE.get(code or "") or _BY_CLASS.get((code or "")[:2])
-    return (kind or StoreError)(message, sqlstate=code)
+    kind: _Kind = SchemaMismatch if (code or "")[:2] in _SCHEMA_CLASSES else _KINDS[decide(code or "")]
+    return kind(f"{_said(error)} (SQLSTATE {code})", sqlstate=code)
+
+
+def _names(error: BaseException) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__]
 
 
 def _said(error: BaseException) -> str:
     """Without the server's detail, which may quote whole rows."""
-    if isinstance(error, asyncpg.PostgresError):
+    if isinstance(error, asyncpg.PostgresError) and error.message:
         return f"{type(error).__name__}: {error.message}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -26,10 +26,12 @@ def server_error(code: str, message: str = "no") -> asyncpg.PostgresError:
         "57P01",
         "57P03",
         "58030",
+        "28P01",
+        "XX000",
     ],
 )
 def test_passing_trouble_is_unavailable(code: str) -> None:
-    """Lost connections, deadlocks, full disks, locks, shutdowns and failovers are tried again."""
+    """Lost connections, deadlocks, full disks, locks, shutdowns, lost rights to connect are tried again."""
     failure = translated(server_error(code))
 
     assert type(failure) is StoreUnavailable
@@ -49,7 +51,7 @@ def test_what_the_program_does_not_know_is_schema_mismatch(code: str) -> None:
     assert type(translated(server_error(code))) is SchemaMismatch
 
 
-@pytest.mark.parametrize("code", ["28P01", "XX001", "TS103"])
+@pytest.mark.parametrize("code", ["XX001", "TS103", "99999"])
 def test_code_that_nobody_decided_about_is_fatal(code: str) -> None:
     """A code of no known class, such as an extension's, stops the program and is named."""
     failure = translated(server_error(code))
@@ -82,3 +84,16 @@ def test_detail_of_the_server_is_not_repeated() -> None:
 
     assert "secret" in str(error)
     assert "secret" not in str(translated(error))
+
+
+def test_value_that_the_driver_cannot_encode_belongs_to_its_row() -> None:
+    """An argument out of range is not waited for as if the server were away; it is named."""
+    failure = translated(asyncpg.DataError("invalid input for query argument $4: value out of int64 range"))
+
+    assert type(failure) is RowsRefused
+    assert "out of int64 range" in str(failure)
+
+
+def test_server_that_the_driver_does_not_know_stops() -> None:
+    """A driver's error that waiting cannot mend is no lost connection, though its parent class is one."""
+    assert type(translated(asyncpg.UnsupportedServerFeatureError("what is this"))) is StoreError
