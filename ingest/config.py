@@ -132,6 +132,16 @@ class BatchSection(_Section):
     buffer_mib: int = Field(default=256, ge=1, le=65_536)
 
 
+class SpoolSection(_Section):
+    """The disk behind the batches, for each shard: when the database takes none, they wait there."""
+
+    enabled: bool = True
+    max_mib: int = Field(default=4_096, ge=1, le=1_048_576)
+    max_age_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400.0
+    after_s: Annotated[float, Field(ge=0.1, le=3_600)] = 2.0
+    synchronous: Literal["full", "normal"] = "full"
+
+
 class LimitsSection(_Section):
     """Our share of what the exchange allows this address, over all shards together."""
 
@@ -320,6 +330,7 @@ class Settings(_Section):
     database: DatabaseSection = DatabaseSection()
     service: ServiceSection = ServiceSection()
     batch: BatchSection = BatchSection()
+    spool: SpoolSection = SpoolSection()
     limits: LimitsSection = LimitsSection()
     silence: SilenceSection = SilenceSection()
     spot: SpotSection = SpotSection()

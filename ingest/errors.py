@@ -13,6 +13,7 @@ IngestError
 │   ├── StoreUnavailable   connection lost, starting up, out of slots     transient
 │   ├── RowsRefused        the server will not take these bytes
 │   └── SchemaMismatch     migrations and this program do not agree
+├── SpoolError             the spool's folder cannot be used, or another process uses the file
 ├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
 └── BoardError             the freshness board's file is not one of ours
 """
@@ -96,6 +97,10 @@ class RowsRefused(StoreError):
 
 class SchemaMismatch(StoreError):
     """The database's schema is not the one that this program writes to."""
+
+
+class SpoolError(IngestError):
+    """The spool's file cannot be used here, or another process has it open."""
 
 
 class EmbeddedServerError(IngestError):

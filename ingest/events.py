@@ -160,6 +160,8 @@ GapCause: TypeAlias = Literal[
     "resubscribe",  # the stream was mute, and what came after it was asked for again does not continue
     "restart",  # the shard was away: the ids after it do not continue the committed ones
     "buffer_full",  # the database did not take rows for longer than the buffer reaches
+    "row_refused",  # the database will never take this row: it is in ops.quarantine
+    "spool_damaged",  # the rows waited on a disk that did not give them back
 ]
 
 

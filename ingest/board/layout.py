@@ -36,7 +36,7 @@ from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 
 FREE_FEED = -1
 """What the slot of no feed says for a number."""
@@ -138,6 +138,15 @@ class HeaderValues(NamedTuple):
     snapshots_waiting: int = 0
     rest_weight_used: int = 0
     database_up: int = 0
+    spooled_rows: int = 0
+    """Rows that wait on the disk now; with `spooled_bytes` and the next not part of what is buffered."""
+    spooled_bytes: int = 0
+    oldest_spooled_recv_ns: int = 0
+    """Receive time (wall) of the oldest row on the disk; 0 when there is none."""
+    spool_full: int = 0
+    """1 while the spool takes no more: rows wait in memory, then become gaps."""
+    spooled_rows_ever: int = 0
+    spool_damaged_batches: int = 0
 
 
 class FeedValues(NamedTuple):

@@ -172,6 +172,11 @@ class Batcher:
             del self._open[table]
         return True
 
+    @property
+    def filling(self) -> float:
+        """How much of `buffer_bytes` is taken, from 0 to 1."""
+        return self._held_bytes / self._buffer_bytes
+
     def has_room(self, size_bytes: int) -> bool:
         """Whether `add` would keep a row of this size."""
         return self._held_bytes + size_bytes + ROW_OVERHEAD_BYTES <= self._buffer_bytes

@@ -78,6 +78,12 @@ BOARD_METRICS = (
     _gauge("ingest_shard_snapshots_waiting", _SHARD, "Depth snapshots waiting for request weight."),
     _gauge("ingest_shard_rest_weight_used", _SHARD, "Request weight used in the running minute."),
     _gauge("ingest_shard_database_up", _SHARD, "1 when the shard's writer can commit."),
+    _gauge("ingest_shard_spool_rows", _SHARD, "Rows that wait on the disk for the database."),
+    _gauge("ingest_shard_spool_bytes", _SHARD, "What they take there.", "bytes"),
+    _gauge("ingest_shard_spool_age_seconds", _SHARD, "Age of the oldest row on the disk.", "seconds"),
+    _gauge("ingest_shard_spool_full", _SHARD, "1 while the disk takes no more: memory fills, then gaps."),
+    _counter("ingest_shard_spooled_rows_total", _SHARD, "Rows that went to the disk."),
+    _counter("ingest_shard_spool_damaged_batches_total", _SHARD, "Batches that the disk did not give back."),
 )
 
 FEED_METRICS = (

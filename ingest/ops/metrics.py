@@ -161,6 +161,12 @@ def _header_values(header: HeaderValues, now_wall_ns: int) -> Sequence[tuple[str
         ("snapshots_waiting", header.snapshots_waiting),
         ("rest_weight_used", header.rest_weight_used),
         ("database_up", header.database_up),
+        ("spool_rows", header.spooled_rows),
+        ("spool_bytes", header.spooled_bytes),
+        ("spool_age_seconds", _age_s(header.oldest_spooled_recv_ns, now_wall_ns) or 0.0),
+        ("spool_full", header.spool_full),
+        ("spooled_rows_total", header.spooled_rows_ever),
+        ("spool_damaged_batches_total", header.spool_damaged_batches),
     )
 
 

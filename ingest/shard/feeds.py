@@ -82,6 +82,9 @@ class Feeds:
         """By the feed's number."""
         self.streams: dict[int, Stream] = {}
         """By the stream's number."""
+        self.symbols: dict[int, str] = {}
+        """Names of symbols by their numbers in the database; what was once carried stays."""
+        self._number_by_key: dict[StreamKey, int] = {}
         self._around = surroundings
         self._numbers = itertools.count()
         self._adopting: set[StreamKey] = set()
@@ -95,6 +98,14 @@ class Feeds:
             carried = self._make_feed(feed.feed, slot)
             for key in feed.streams:
                 self._add_stream(carried, key, next(slots), symbol_ids[key.symbol], resume)
+
+    def number_of(self, key: StreamKey) -> int | None:
+        """The number of a stream that is carried now."""
+        return self._number_by_key.get(key)
+
+    def symbol_of(self, symbol_id: int) -> str:
+        """The name of a symbol that is, or was, carried; else its number in words."""
+        return self.symbols.get(symbol_id, f"symbol {symbol_id}")
 
     async def run(self, orders: "asyncio.Queue[Order]") -> None:
         """Keep all feeds up, and carry out orders as they come."""
@@ -217,6 +228,7 @@ class Feeds:
         if isinstance(stream, DepthStream):
             self._around.books.remove(stream.symbol)
         del self.streams[stream.number]
+        self._number_by_key.pop(stream.key, None)
         self._around.board.release_stream(stream.slot)
 
     def _close(self, carried: CarriedFeed) -> None:
@@ -277,6 +289,10 @@ class Feeds:
         point = resume.get((key.symbol, key.kind))
         if point is not None:
             stream.resume(point.last_id if point.last_id is not None else -1, point.ts_us)
+            if point.committed_us is not None:
+                stream.committed_event_us = point.committed_us
         self.streams[stream.number] = stream
+        self.symbols[symbol_id] = key.symbol
+        self._number_by_key[key] = stream.number
         carried.feed.add(carried.lane.add([stream]))
         return stream

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import aiohttp
 import structlog
@@ -22,6 +23,8 @@ from ingest.board.layout import ShardState
 from ingest.board.mapped import BoardWriter, board_path
 from ingest.book.snapshots import SnapshotFetcher, SnapshotLimits
 from ingest.buffer.batcher import Batcher, BatchLimits
+from ingest.buffer.spool import Spool
+from ingest.buffer.spool_limits import SpoolLimits, SpoolStats
 from ingest.clock import Clock
 from ingest.config import Settings, session_limits
 from ingest.events import StreamKey
@@ -33,7 +36,8 @@ from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
-from ingest.shard.records import SessionRecords
+from ingest.shard.records import Refusals, SessionRecords
+from ingest.shard.spooled import committed_spans, with_spooled
 from ingest.shard.starting import Waiting, carry_over, read_former
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
 from ingest.store.journal import Journal
@@ -68,6 +72,7 @@ class Tools:
     board: BoardWriter
     clock: Clock
     rng: random.Random
+    spool: Spool | None = None
 
 
 class Shard:
@@ -88,15 +93,7 @@ class Shard:
         self._books.attach(self._fetcher)
         self._feeds = Feeds(self._surroundings())
         self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
-        commits = Commits(self._feeds.streams, self._counters)
-        self._writer = Writer(
-            tools.sink,
-            self._batcher,
-            clock=tools.clock,
-            on_commit=commits.on_commit,
-            on_refused=self._records.row_refused,
-            rng=tools.rng,
-        )
+        self._writer = self._make_writer()
         self._status = StatusWriter(tools.board, self._sources(), clock=tools.clock, instant=self._instant)
 
     async def run(self, stop: asyncio.Event, orders: "asyncio.Queue[Order]", *, drain_s: float) -> int:
@@ -137,6 +134,21 @@ class Shard:
 
     # ------------------------------------------------------------------ wiring
 
+    def _make_writer(self) -> Writer:
+        tools, feeds = self._tools, self._feeds
+        writer = Writer(
+            tools.sink,
+            self._batcher,
+            clock=tools.clock,
+            on_commit=Commits(feeds.streams, self._counters).on_commit,
+            on_refused=Refusals(self._records, symbol_of=feeds.symbol_of, clock=tools.clock),
+            rng=tools.rng,
+        )
+        if tools.spool is not None:
+            tools.spool.attach(feeds.symbol_of, feeds.number_of)
+            writer.spool_to(tools.spool)
+        return writer
+
     def _make_books(self) -> Books:
         spot = self._job.settings.spot
         return Books(
@@ -175,9 +187,9 @@ class Shard:
         )
 
     async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:
-        """The newest committed events of streams; a database that is away is waited for."""
+        """The newest safe events of streams; a database that is away is waited for."""
         return await until_available(
-            partial(_resume_points, self._tools.sink, keys, self._tools.clock),
+            partial(_resume_points, self._tools.sink, self._tools.spool, keys, self._tools.clock),
             policy=RetryPolicy(),
             rng=self._tools.rng,
             on_retry=lambda error: log.info("resume.not_known", error=str(error)),
@@ -185,6 +197,7 @@ class Shard:
 
     def _sources(self) -> Sources:
         fetcher, writer, budget = self._fetcher, self._writer, self._tools.budget
+        spool = self._tools.spool
         return Sources(
             feeds=self._feeds.carried,
             books=self._books,
@@ -193,6 +206,7 @@ class Shard:
             snapshots=lambda: (fetcher.fetched, fetcher.waiting),
             store=lambda: (writer.stats().retries, writer.stats().failing_since_s is None),
             weight_used=lambda: budget.used(Budget.WEIGHT),
+            spool=SpoolStats if spool is None else spool.stats,
         )
 
 
@@ -206,9 +220,30 @@ def _batch_limits(settings: Settings) -> BatchLimits:
     )
 
 
+def spool_path(data_dir: Path, shard: int) -> Path:
+    """Where the spool of a shard lies under the data folder."""
+    return data_dir / "spool" / f"shard-{shard}.sqlite"
+
+
+def _spool_limits(settings: Settings) -> SpoolLimits:
+    spool = settings.spool
+    return SpoolLimits(
+        max_bytes=spool.max_mib * 2**20,
+        max_age_s=spool.max_age_s,
+        after_s=spool.after_s,
+        synchronous=spool.synchronous,
+    )
+
+
 @asynccontextmanager
 async def open_tools(
-    job: ShardJob, sink: PostgresSink, board: BoardWriter, *, clock: Clock, rng: random.Random
+    job: ShardJob,
+    sink: PostgresSink,
+    spool: Spool | None,
+    board: BoardWriter,
+    *,
+    clock: Clock,
+    rng: random.Random,
 ) -> AsyncIterator[Tools]:
     """Everything else that a shard holds open, closed in the opposite order."""
     async with AsyncExitStack() as stack:
@@ -216,7 +251,7 @@ async def open_tools(
         stack.callback(budget.close)
         rest = await stack.enter_async_context(RestClient(job.settings.spot.rest_url, budget, clock=clock))
         http = await stack.enter_async_context(open_session())
-        yield Tools(sink, rest, http, budget, board, clock, rng)
+        yield Tools(sink, rest, http, budget, board, clock, rng, spool)
 
 
 def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:
@@ -236,6 +271,14 @@ def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:
     return board
 
 
+def _open_spool(job: ShardJob, stack: AsyncExitStack, clock: Clock) -> Spool | None:
+    settings = job.settings
+    if not settings.spool.enabled:
+        return None
+    path = spool_path(settings.service.data_dir, job.plan.shard)
+    return stack.enter_context(Spool.opened(path, _spool_limits(settings), clock=clock))
+
+
 async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
     settings = job.settings
     opened = PostgresSink.opened(
@@ -247,11 +290,17 @@ async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
     return await stack.enter_async_context(opened)
 
 
-async def _resume_points(sink: PostgresSink, keys: Collection[StreamKey], clock: Clock) -> ResumePoints:
+async def _resume_points(
+    sink: PostgresSink, spool: Spool | None, keys: Collection[StreamKey], clock: Clock
+) -> ResumePoints:
     symbols = sorted({key.symbol for key in keys})
     kinds = sorted({key.kind for key in keys})
     since_us = clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
-    return await sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
+    points = await sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
+    if spool is None:
+        return points
+    spool.committed(committed_spans(points))
+    return with_spooled(points, spool.newest(), keys)
 
 
 async def run_shard(
@@ -263,18 +312,19 @@ async def run_shard(
     """
     async with AsyncExitStack() as stack:
         board = stack.enter_context(_make_board(job, clock))
+        spool = _open_spool(job, stack, clock)
         sinks: list[PostgresSink] = []
 
         async def begin() -> ResumePoints:
             if not sinks:
                 sinks.append(await _open_sink(job, stack))
             await sinks[0].check_schema()
-            return await _resume_points(sinks[0], job.plan.streams, clock)
+            return await _resume_points(sinks[0], spool, job.plan.streams, clock)
 
         resume = await Waiting(board, clock=clock, rng=rng).until_available(stop, begin)
         if resume is None:
             return 0
         log.info("shard.ready", streams=len(job.plan.streams), feeds=len(job.plan.feeds), resumed=len(resume))
-        async with open_tools(job, sinks[0], board, clock=clock, rng=rng) as tools:
+        async with open_tools(job, sinks[0], spool, board, clock=clock, rng=rng) as tools:
             shard = Shard(job, tools, resume)
             return await shard.run(stop, orders, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)

@@ -3,11 +3,15 @@
 Malformed frames are counted without limit and kept with one: a broken server could send nothing else.
 """
 
+from collections.abc import Callable
+
 import structlog
 
+from ingest.buffer.origins import market_of, origin
 from ingest.buffer.tables import Table
 from ingest.clock import Clock
 from ingest.errors import RowsRefused
+from ingest.events import Gap, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession
 from ingest.store.journal import Journal, Quarantined, SessionClosed, SessionOpened
 
@@ -65,3 +69,33 @@ class SessionRecords:
         log.error("row.refused", table=table.name, error=str(error))
         now_us = self._clock.wall_ns() // 1_000
         self._journal.record(Quarantined(now_us, _MARKET, self._shard, "", table.name, str(error), row))
+
+
+class Refusals:
+    """What becomes of a row that the database will never take: kept for inspection, and a gap."""
+
+    def __init__(self, records: SessionRecords, *, symbol_of: Callable[[int], str], clock: Clock) -> None:
+        self._records = records
+        self._symbol_of = symbol_of
+        self._clock = clock
+
+    def __call__(self, table: Table, row: bytes, error: RowsRefused) -> Gap | None:
+        """Keep the row; the gap that stands for it, None when it has no id to be missed by."""
+        self._records.row_refused(table, row, error)
+        try:
+            read = origin(table, row)
+        except ValueError:
+            return None
+        if read.last_id is None:
+            return None
+        return Gap(
+            key=StreamKey(market_of(table), self._symbol_of(read.symbol_id), read.kind),
+            first_id=read.first_id,
+            last_id=read.last_id,
+            start_us=read.ts_us,
+            end_us=read.ts_us,
+            cause="row_refused",
+            repairable=False,
+            note=f"the database refused this row, which is in ops.quarantine: {error}",
+            opened_us=self._clock.wall_ns() // 1_000,
+        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ingest.board.layout import FeedState, FeedValues, HeaderValues, ShardState, StreamState, StreamValues
 from ingest.board.mapped import BoardWriter
 from ingest.buffer.batcher import Batcher
+from ingest.buffer.spool_limits import SpoolStats
 from ingest.clock import Clock
 from ingest.feed.lifecycle import FeedPhase
 from ingest.shard.books import Books
@@ -57,6 +58,7 @@ class Sources:
     store: Callable[[], tuple[int, bool]]
     """(errors, is it up)"""
     weight_used: Callable[[], int]
+    spool: Callable[[], SpoolStats] = SpoolStats
 
 
 class StatusWriter:
@@ -102,7 +104,10 @@ class StatusWriter:
         held = sources.batcher.stats()
         fetched, waiting = sources.snapshots()
         errors, is_up = sources.store()
+        spooled = sources.spool()
         oldest = [table.oldest_recv_ns for table in held.tables.values() if table.oldest_recv_ns is not None]
+        if spooled.oldest_recv_ns is not None:
+            oldest.append(spooled.oldest_recv_ns)
         return HeaderValues(
             state=self.state,
             loop_lag_max_us=self._lag_max_us,
@@ -126,6 +131,12 @@ class StatusWriter:
             snapshots_waiting=waiting,
             rest_weight_used=sources.weight_used(),
             database_up=int(is_up),
+            spooled_rows=spooled.rows,
+            spooled_bytes=spooled.size_bytes,
+            oldest_spooled_recv_ns=spooled.oldest_recv_ns or 0,
+            spool_full=int(spooled.is_full),
+            spooled_rows_ever=spooled.spooled_rows,
+            spool_damaged_batches=spooled.damaged_batches,
         )
 
 

@@ -18,10 +18,15 @@ _CLOCK_SLACK_US: Final = 60_000_000
 
 
 class ResumePoint(NamedTuple):
-    """The newest committed row of a stream; `last_id` is None for kinds without ids."""
+    """The newest row of a stream that is safe; `last_id` is None for kinds without ids.
+
+    `committed_us` is the time of the newest committed row where that is an older one (0: there is none);
+    None when it is this row.
+    """
 
     last_id: int | None
     ts_us: int
+    committed_us: int | None = None
 
 
 class StoredBook(NamedTuple):
