@@ -93,6 +93,17 @@ def decide(sqlstate: str | None, classes: Iterable[str] = ()) -> Decision:
     return next(known, Decision.STOP)
 
 
+_ANSWERED: Final = frozenset({"40", "53", "55", "57014", "72"})
+
+
+def keeps_connection(sqlstate: str | None) -> bool:
+    """Whether the connection is as good as before: the server has answered, and rolled back.
+
+    A new one would help nothing there, and may not be had: making one needs the very lock, slot or disk.
+    """
+    return sqlstate is not None and (sqlstate in _ANSWERED or sqlstate[:2] in _ANSWERED)
+
+
 def markdown_table() -> str:
     """The table for people, one line for each row."""
     head = ("| SQLSTATE, or error of the driver | what it is | decision | why |", "|---|---|---|---|")

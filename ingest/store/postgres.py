@@ -21,8 +21,9 @@ from ingest.binance.answers import Instrument
 from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import TABLES, Conflict, Table
-from ingest.errors import SchemaMismatch, StoreUnavailable
+from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
 from ingest.store import lookup, publish
+from ingest.store.decisions import keeps_connection
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.ledger import write_gaps
 from ingest.store.migrate import check_schema
@@ -94,7 +95,7 @@ class PostgresSink:
             yield connection
         except DRIVER_ERRORS as error:
             failure = translated(error)
-            if isinstance(failure, StoreUnavailable):
+            if _is_in_doubt(failure):
                 _drop(connection)
             raise failure from error
         except asyncio.CancelledError:
@@ -219,7 +220,7 @@ async def _transaction(connection: "Connection") -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        if isinstance(translated(error), StoreUnavailable):
+        if _is_in_doubt(translated(error)):
             _drop(connection)
         else:
             await connection.execute("ROLLBACK")
@@ -228,6 +229,10 @@ async def _transaction(connection: "Connection") -> AsyncIterator[None]:
         _drop(connection)
         raise
     await connection.execute("COMMIT")
+
+
+def _is_in_doubt(failure: StoreError) -> bool:
+    return isinstance(failure, StoreUnavailable) and not keeps_connection(failure.sqlstate)
 
 
 def _drop(connection: "Connection") -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.store.decisions import TABLE, Decision, decide, markdown_table
+from ingest.store.decisions import TABLE, Decision, decide, keeps_connection, markdown_table
 
 README = Path(__file__).parents[3] / "README.md"
 
@@ -38,6 +38,18 @@ def test_what_nobody_decided_about_stops() -> None:
     assert decide("") is Decision.STOP
     assert decide(None, ["KeyError"]) is Decision.STOP
     assert decide("42P01", ["OSError"]) is Decision.STOP
+
+
+@pytest.mark.parametrize("code", ["55P03", "40P01", "53100", "57014"])
+def test_connection_is_kept_where_the_server_has_answered(code: str) -> None:
+    """A lock, a deadlock, a full disk or a slow statement is not the connection's fault."""
+    assert keeps_connection(code)
+
+
+@pytest.mark.parametrize("code", ["57P01", "25006", "08006", "XX000", None])
+def test_connection_in_doubt_is_left(code: str | None) -> None:
+    """One that is lost, that leads to a standby, or that failed without an answer."""
+    assert not keeps_connection(code)
 
 
 def test_readme_shows_the_table_as_it_is() -> None:
