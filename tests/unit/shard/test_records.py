@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from ingest.buffer.tables import TRADES
+import pytest
+
+from ingest.buffer import encode
+from ingest.buffer.tables import TICKERS, TRADES, Table
 from ingest.errors import RowsRefused
-from ingest.shard.records import SessionRecords
+from ingest.events import MiniTicker, StreamKey
+from ingest.shard.records import Refusals, SessionRecords
 from ingest.store.journal import Entry, Quarantined, SessionClosed, SessionOpened
+from tests.rows import trade_rows
 from tests.unit.shard.builders import A_SESSION, AN_END, RECV_NS, SetClock
 
 
@@ -72,3 +77,32 @@ def test_row_that_the_database_refused_is_kept() -> None:
 
     assert isinstance(entry, Quarantined)
     assert (entry.source, entry.error, entry.payload) == ("trades", "out of range", b"row")
+
+
+def refusals(journal: FakeJournal) -> Refusals:
+    clock = SetClock()
+    return Refusals(records(journal, clock), symbol_of={7: "BTCUSDT"}.__getitem__, clock=clock)
+
+
+def test_refused_row_is_kept_and_its_id_is_a_gap() -> None:
+    """The ledger names stream and id, and says that fetching it again would not help."""
+    journal = FakeJournal()
+    gap = refusals(journal)(TRADES, trade_rows([42])[0], RowsRefused("23514"))
+
+    assert gap is not None
+    assert (gap.key, gap.first_id, gap.last_id) == (StreamKey("spot", "BTCUSDT", "trade"), 42, 42)
+    assert (gap.cause, gap.repairable, gap.opened_us) == ("row_refused", False, RECV_NS // 1_000)
+    assert "23514" in gap.note
+    assert len(journal.entries) == 1
+
+
+TICKER = MiniTicker("BTCUSDT", RECV_NS // 1_000, "1", "2", "3", "0.5", "10", "20", RECV_NS)
+
+
+@pytest.mark.parametrize(("table", "row"), [(TICKERS, encode.mini_ticker(7, TICKER)), (TRADES, b"junk")])
+def test_refused_row_without_an_id_is_kept_and_no_gap(table: Table, row: bytes) -> None:
+    """A quote has no id to be missed by, and of junk nothing is known."""
+    journal = FakeJournal()
+
+    assert refusals(journal)(table, row, RowsRefused("22003")) is None
+    assert len(journal.entries) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from ingest.board.layout import BoardSnapshot, FeedState, ShardState, StreamState
 from ingest.board.mapped import BoardWriter, board_path, read_board
+from ingest.buffer.spool_limits import SpoolStats
 from ingest.events import StreamKey
 from ingest.feed.contract import Signs
 from ingest.feed.endings import EndClass
@@ -26,6 +27,7 @@ class Shown:
         self.bench, self.feed, self.clock = Bench(), FakeFeed(), SetClock()
         self.stream = self.bench.stream("trade")
         self.counters = SessionCounters()
+        self.spool = SpoolStats()
         self.lane = a_lane([self.stream], self.feed)
         self.path = board_path(folder, 1)
         keys = [StreamKey("spot", a.SYMBOL, "trade")]
@@ -44,6 +46,7 @@ class Shown:
             snapshots=lambda: (4, 2),
             store=lambda: (3, False),
             weight_used=lambda: 250,
+            spool=lambda: self.spool,
         )
         self.status = StatusWriter(self.board, sources, clock=self.clock, instant=instant)
 
@@ -69,6 +72,17 @@ def test_header_says_what_the_parts_say(shown: Shown) -> None:
     assert header.oldest_buffered_recv_ns == RECV_NS
     assert (header.snapshots_fetched, header.snapshots_waiting) == (4, 2)
     assert (header.store_errors, header.database_up, header.rest_weight_used) == (3, 0, 250)
+
+
+def test_header_says_what_waits_on_the_disk(shown: Shown) -> None:
+    """And the oldest row that is not committed is the disk's, when that is older than any in memory."""
+    shown.stream.accept(a.trade(1), RECV_NS)
+    shown.spool = SpoolStats(4, 20, 2_000, RECV_NS - 5, is_full=True, damaged_batches=1, spooled_rows=70)
+    header = shown.read().header
+
+    assert header.oldest_buffered_recv_ns == header.oldest_spooled_recv_ns == RECV_NS - 5
+    assert (header.spooled_rows, header.spooled_bytes, header.spool_full) == (20, 2_000, 1)
+    assert (header.spooled_rows_ever, header.spool_damaged_batches) == (70, 1)
 
 
 def test_feed_says_why_its_connections_ended(shown: Shown) -> None:
