@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
     """A service with one shard on a market of six symbols, which does not wait long for the database."""
     folder: Path = tmp_path_factory.mktemp("spool")
     options = ("--no-recording", "--symbols", "6", "--rate", "600")
-    sections = {"spot": SPOT, "spool": {"after_s": 0.5}, "service": {"shards": 1}}
+    sections: dict[str, Mapping[str, object]] = {
+        "spot": SPOT,
+        "spool": {"after_s": 0.5},
+        "service": {"shards": 1},
+    }
     with a_double(folder, *options) as double, a_service(folder, double, **sections) as service:
         wait_for_flow(service)
         yield service, double
