@@ -18,6 +18,7 @@ _COMMANDS = MappingProxyType(
         "migrate": "ingest.cli.migrate",
         "status": "ingest.cli.status",
         "book": "ingest.cli.book",
+        "gaps": "ingest.cli.gaps",
         "alerts": "ingest.cli.alerts",
         "deadman": "ingest.cli.deadman",
     }

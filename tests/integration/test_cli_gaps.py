@@ -1,0 +1,73 @@
+"""`ingest gaps`: the ledger as people and programs read it."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from ingest.cli import main
+from ingest.events import Gap, StreamKey
+from ingest.store.postgres import PostgresSink
+from tests.rows import NOW_US, a_batch, a_gap, the_gap_filled
+
+ETH_DEPTH = StreamKey("spot", "ETHUSDT", "depth")
+
+
+@pytest.fixture
+def configured(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated database that the command finds by itself."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", migrated_url)
+    return migrated_url
+
+
+def _run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(("gaps", *arguments))
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+async def _write(url: str) -> None:
+    """An open gap of trades, one that has been filled, and one of depth that nobody can fill."""
+    depth = Gap(ETH_DEPTH, 5, 9, NOW_US, NOW_US + 1, "disconnect", False, "not given [again]", NOW_US + 2)
+    async with PostgresSink.opened(url, connections=1) as sink:
+        await sink.write(a_batch([], a_gap(1, 3), a_gap(), depth))
+        await sink.write(a_batch([], the_gap_filled(1, 3)))
+
+
+def test_ledger_without_gaps_is_good(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to tell, exit code 0."""
+    assert _run() == 0
+    assert "no such gap" in capsys.readouterr().out
+
+
+def test_open_gap_is_told_with_its_ids_and_by_the_exit_code(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All states are listed; one gap is still open."""
+    asyncio.run(_write(configured))
+
+    assert _run() == 3
+    shown = capsys.readouterr().out
+    for part in ("spot:BTCUSDT:trade", "5..9", "spot:ETHUSDT:depth", "not given [again]"):
+        assert part in shown
+    assert "1 open, 1 repaired, 1 unrepairable" in shown
+
+
+def test_gaps_are_chosen_by_symbol_state_and_kind(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code is about the symbol and the kind, whichever state is listed."""
+    asyncio.run(_write(configured))
+
+    assert _run("ethusdt", "--json") == 0
+    (only,) = orjson.loads(capsys.readouterr().out)
+    assert (only["kind"], only["state"], only["first_id"]) == ("depth", "unrepairable", 5)
+    assert _run("--state", "repaired", "--json") == 3
+    assert [row["rows_repaired"] for row in orjson.loads(capsys.readouterr().out)] == [3]
+    assert _run("--kind", "depth") == 0
+
+
+def test_unknown_state_is_wrong_use(configured: str) -> None:
+    """Exit code 2."""
+    assert _run("--state", "lost") == 2
