@@ -149,6 +149,13 @@ class LimitsSection(_Section):
     weight_per_min: int = Field(default=5_100, ge=300, le=6_000)
 
 
+class BackfillSection(_Section):
+    """Repairs of gaps by REST. `weight_share` of `limits.weight_per_min` is the most they may use."""
+
+    enabled: bool = True
+    weight_share: Annotated[float, Field(ge=0.1, le=1)] = 0.6
+
+
 class TopSymbols(_Section):
     """The `top` symbols by 24 h quote volume among those quoted in `quote`."""
 
@@ -332,6 +339,7 @@ class Settings(_Section):
     batch: BatchSection = BatchSection()
     spool: SpoolSection = SpoolSection()
     limits: LimitsSection = LimitsSection()
+    backfill: BackfillSection = BackfillSection()
     silence: SilenceSection = SilenceSection()
     spot: SpotSection = SpotSection()
     usdm: UsdmSection = UsdmSection()
@@ -343,6 +351,11 @@ def session_limits(settings: Settings) -> SessionLimits:
     """The configured deadlines of database sessions."""
     database = settings.database
     return SessionLimits(connect_s=database.connect_timeout_s, statement_s=database.statement_timeout_s)
+
+
+def history_leaves(settings: Settings) -> int:
+    """The request weight a minute that questions about the past leave to all others."""
+    return int(settings.limits.weight_per_min * (1 - settings.backfill.weight_share))
 
 
 def load_settings(

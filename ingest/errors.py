@@ -64,7 +64,11 @@ class RateLimited(ExchangeError):
 
 
 class RestRefused(ExchangeError):
-    """REST refused the request itself (HTTP 4xx)."""
+    """REST refused the request itself (HTTP 4xx); `code` is the exchange's, where it named one."""
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class LocationRefused(ExchangeError):

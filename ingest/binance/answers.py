@@ -9,9 +9,9 @@ Source: rest-api.md of binance-spot-api-docs, 2026-07.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ingest.binance.fields import decimal, integer, levels, text, wrong
+from ingest.binance.fields import decimal, flag, integer, levels, text, time_us, wrong
 from ingest.binance.frames import JsonObject
-from ingest.events import DepthSnapshot
+from ingest.events import AggTrade, DepthSnapshot, Kline, Trade
 
 
 class Instrument(NamedTuple):
@@ -79,6 +79,80 @@ def rest_book_tickers(body: object) -> list[BestPrices]:
     """Read `ticker/bookTicker`, for one symbol (an object) or for several (a list)."""
     rows = body if isinstance(body, list) else [body]
     return [_best_prices(row) for row in _objects(rows, "ticker/bookTicker", "rows")]
+
+
+def rest_trades(body: object, symbol: str, recv_ns: int) -> list[Trade]:
+    """Read `trades` or `historicalTrades`, in its order. The rows carry no symbol."""
+    return [
+        Trade(
+            symbol=symbol,
+            trade_id=integer(row, "id", "historicalTrades"),
+            ts_us=time_us(row, "time", "historicalTrades"),
+            price=decimal(row, "price", "historicalTrades"),
+            qty=decimal(row, "qty", "historicalTrades"),
+            buyer_is_maker=flag(row, "isBuyerMaker", "historicalTrades"),
+            recv_ns=recv_ns,
+        )
+        for row in _objects(body, "historicalTrades", "rows")
+    ]
+
+
+def rest_agg_trades(body: object, symbol: str, recv_ns: int) -> list[AggTrade]:
+    """Read `aggTrades`, in its order. The rows carry no symbol."""
+    return [
+        AggTrade(
+            symbol=symbol,
+            agg_trade_id=integer(row, "a", "aggTrades"),
+            ts_us=time_us(row, "T", "aggTrades"),
+            price=decimal(row, "p", "aggTrades"),
+            qty=decimal(row, "q", "aggTrades"),
+            first_trade_id=integer(row, "f", "aggTrades"),
+            last_trade_id=integer(row, "l", "aggTrades"),
+            buyer_is_maker=flag(row, "m", "aggTrades"),
+            recv_ns=recv_ns,
+        )
+        for row in _objects(body, "aggTrades", "rows")
+    ]
+
+
+def rest_klines(body: object, symbol: str, interval: str, recv_ns: int) -> list[Kline]:
+    """Read `klines`, in its order. A candle is closed when its time is over by our clock.
+
+    Its event time is the moment of its close, a little before the event by which the stream closes it: so
+    what the stream said stays.
+    """
+    if not isinstance(body, list):
+        raise wrong("klines", "rows", body)
+    return [_kline(row, symbol, interval, recv_ns) for row in body]
+
+
+_KLINE_FIELDS = (
+    *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume"),
+    *("trades", "taker_buy_volume", "taker_buy_quote_volume"),
+)
+
+
+def _kline(row: object, symbol: str, interval: str, recv_ns: int) -> Kline:
+    if not isinstance(row, list) or len(row) < len(_KLINE_FIELDS):
+        raise wrong("klines", "row", row)
+    named: JsonObject = dict(zip(_KLINE_FIELDS, row, strict=False))
+    close_us = time_us(named, "close_time", "klines")
+    prices = {
+        name: decimal(named, name, "klines")
+        for name in _KLINE_FIELDS
+        if name not in {"open_time", "close_time", "trades"}
+    }
+    return Kline(
+        symbol=symbol,
+        interval=interval,
+        open_time_us=time_us(named, "open_time", "klines"),
+        close_time_us=close_us,
+        trades=integer(named, "trades", "klines"),
+        is_closed=close_us < recv_ns // 1_000,
+        ts_us=close_us,
+        recv_ns=recv_ns,
+        **prices,
+    )
 
 
 def _best_prices(row: JsonObject) -> BestPrices:

@@ -55,6 +55,9 @@ MAX_DEPTH_LIMIT: Final = 5000
 MAX_ROWS: Final = 1000
 """Rows of one answer of `trades`, `historicalTrades`, `aggTrades` and `klines` at most (*rest*)."""
 
+UNKNOWN_SYMBOL: Final = -1121
+"""The code of a refusal because there is no such symbol, or no longer (*rest*, errors.md)."""
+
 WEIGHTS: Final[dict[str, int]] = {
     "ping": 1,
     "time": 1,

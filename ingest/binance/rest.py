@@ -25,7 +25,7 @@ from binance.exceptions import BinanceAPIException, BinanceRequestException
 from ingest.binance import limits, parse
 from ingest.clock import Clock
 from ingest.errors import ExchangeError, LocationRefused, RateLimited, RestRefused, RestUnavailable
-from ingest.events import DepthSnapshot
+from ingest.events import AggTrade, DepthSnapshot, Kline, Trade
 from ingest.feed.budget_file import Budget, SharedBudget
 
 log = structlog.get_logger()
@@ -40,11 +40,21 @@ _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
 class RestClient:
     """Use as an async context manager inside the running loop."""
 
-    def __init__(self, base_url: str, budget: SharedBudget, *, clock: Clock, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        budget: SharedBudget,
+        *,
+        clock: Clock,
+        timeout_s: float = 10.0,
+        history_leaves: int = 0,
+    ) -> None:
+        """`history_leaves` is the weight that questions about the past leave to all others, each minute."""
         self._base_url = base_url
         self._budget = budget
         self._clock = clock
         self._timeout_s = timeout_s
+        self._history_leaves = history_leaves
         self._client: AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,13 +128,63 @@ class RestClient:
 
         return await self._get("depth", query, limits.depth_weight(limit), snapshot)
 
+    # ------------------------------------------------------------------ the past
+
+    async def trades(
+        self, symbol: str, *, from_id: int | None = None, limit: int = limits.MAX_ROWS
+    ) -> list[Trade]:
+        """Trades from an id on, ascending, or the newest ones (weight 25). Needs no key since 2023-07."""
+
+        def read(body: object) -> list[Trade]:
+            return parse.rest_trades(body, symbol, self._clock.wall_ns())
+
+        return await self._past("historicalTrades", _query(symbol, limit, fromId=from_id), read)
+
+    async def agg_trades(
+        self,
+        symbol: str,
+        *,
+        from_id: int | None = None,
+        start_ms: int | None = None,
+        limit: int = limits.MAX_ROWS,
+    ) -> list[AggTrade]:
+        """Aggregate trades from an id or a time on, ascending, or the newest ones (weight 4)."""
+
+        def read(body: object) -> list[AggTrade]:
+            return parse.rest_agg_trades(body, symbol, self._clock.wall_ns())
+
+        query = _query(symbol, limit, fromId=from_id, startTime=start_ms)
+        return await self._past("aggTrades", query, read)
+
+    async def klines(
+        self, symbol: str, interval: str, *, start_ms: int, limit: int = limits.MAX_ROWS
+    ) -> list[Kline]:
+        """Candles that open at or after a time, ascending, the open one included (weight 2)."""
+
+        def read(body: object) -> list[Kline]:
+            return parse.rest_klines(body, symbol, interval, self._clock.wall_ns())
+
+        query = {**_query(symbol, limit, startTime=start_ms), "interval": interval}
+        return await self._past("klines", query, read)
+
+    async def _past(
+        self, path: str, query: dict[str, str], read: Callable[[object], list[Answer]]
+    ) -> list[Answer]:
+        return await self._get(path, query, limits.WEIGHTS[path], read, leaving=self._history_leaves)
+
     async def _get(
-        self, path: str, query: dict[str, str], weight: int, read: Callable[[object], Answer]
+        self,
+        path: str,
+        query: dict[str, str],
+        weight: int,
+        read: Callable[[object], Answer],
+        *,
+        leaving: int = 0,
     ) -> Answer:
         """One request. Raises ExchangeError's classes and BudgetExhausted."""
         if self._client is None:
             raise RuntimeError("RestClient is used outside its `async with`")
-        await self._budget.acquire(Budget.WEIGHT, weight)
+        await self._budget.acquire(Budget.WEIGHT, weight, leaving=leaving)
         await self._budget.acquire(Budget.REQUESTS)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -150,7 +210,7 @@ class RestClient:
         # A 403 comes from the firewall, with an HTML body that says nothing; it heals with time.
         if status >= 500 or status in {403, 408}:
             return RestUnavailable(f"{path}: HTTP {status}")
-        return RestRefused(f"{path}: HTTP {status}: {error.code} {error.message}")
+        return RestRefused(f"{path}: HTTP {status}: {error.code} {error.message}", code=int(error.code))
 
     async def _on_request_end(
         self, _: aiohttp.ClientSession, __: SimpleNamespace, ended: aiohttp.TraceRequestEndParams
@@ -158,6 +218,11 @@ class RestClient:
         used = ended.response.headers.get(_WEIGHT_HEADER, "")
         if used.isdecimal():
             await self._budget.observe_weight(int(used))
+
+
+def _query(symbol: str, limit: int, **bounds: int | None) -> dict[str, str]:
+    given = {name: str(value) for name, value in bounds.items() if value is not None}
+    return {"symbol": symbol, "limit": str(limit), **given}
 
 
 def _json_list(symbols: Sequence[str]) -> str:

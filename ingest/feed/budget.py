@@ -52,15 +52,16 @@ class Window:
         """Amount inside the window that ends now."""
         return sum(amount for _, amount in self._live(int(now_s)))
 
-    def reserve(self, now_s: float, amount: int) -> float:
+    def reserve(self, now_s: float, amount: int, *, leaving: int = 0) -> float:
         """Take `amount` and return 0, or take nothing and return the seconds until there is room.
 
-        Raises ValueError for an amount that no empty window could hold.
+        There is room when `leaving` is free afterwards, for whoever is in more of a hurry. Raises ValueError
+        when no empty window could hold both.
         """
-        if amount > self.limit.amount:
-            raise ValueError(f"{amount} is more than the whole limit of {self.limit.amount}")
+        if amount + leaving > self.limit.amount:
+            raise ValueError(f"{amount + leaving} is more than the whole limit of {self.limit.amount}")
         live = self._live(int(now_s))
-        excess = sum(taken for _, taken in live) + amount - self.limit.amount
+        excess = sum(taken for _, taken in live) + amount + leaving - self.limit.amount
         if excess > 0:
             return self._second_when_freed(live, excess) - now_s
         self.add(now_s, amount)

@@ -78,14 +78,16 @@ class SharedBudget:
             for (name, limit), view in zip(windows.items(), self._views, strict=True)
         }
 
-    async def acquire(self, name: Budget, amount: int = 1, *, deadline_s: float = 300.0) -> None:
-        """Wait until `amount` may be taken, and take it.
+    async def acquire(
+        self, name: Budget, amount: int = 1, *, leaving: int = 0, deadline_s: float = 300.0
+    ) -> None:
+        """Wait until `amount` may be taken with `leaving` free afterwards, and take it.
 
         Raises BudgetExhausted when that is further away than `deadline_s`, ValueError when the
-        whole limit is smaller than `amount`.
+        whole limit is smaller than both together.
         """
         until_s = self._clock.monotonic_s() + deadline_s
-        while wait_s := await self._try_acquire(name, amount):
+        while wait_s := await self._try_acquire(name, amount, leaving):
             # Waiters of all processes wake up for the same second; jitter spreads them over the next.
             wait_s += self._rng.uniform(0.0, 0.5)
             if self._clock.monotonic_s() + wait_s > until_s:
@@ -124,12 +126,12 @@ class SharedBudget:
         self._map.close()
         os.close(self._fd)
 
-    async def _try_acquire(self, name: Budget, amount: int) -> float:
+    async def _try_acquire(self, name: Budget, amount: int, leaving: int) -> float:
         async with self._exclusive():
             # Sockets are a service of their own: a REST ban does not stop them.
             if name is not Budget.CONNECTS and (banned_s := self.banned_for_s()):
                 return banned_s
-            return self._windows[name].reserve(self._clock.monotonic_s(), amount)
+            return self._windows[name].reserve(self._clock.monotonic_s(), amount, leaving=leaving)
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:

@@ -214,7 +214,7 @@ class CandleTracker:
         self._expected_us = next_open_us(open_us, self._interval) if is_closed else open_us
         if expected is None or open_us == expected:
             return Verdict.NEXT
-        self.gap = (expected, _last_open_us(expected, open_us, self._interval))
+        self.gap = (expected, last_open_us(expected, open_us, self._interval))
         # A candle stands for its whole span, so that no times between open times count as missing.
         self._holes.add(expected, open_us - 1)
         return Verdict.GAP
@@ -227,7 +227,7 @@ class CandleTracker:
         return Verdict.LATE if taken else Verdict.DUPLICATE
 
     def _by_open_time(self, hole: Filled) -> Filled:
-        return hole._replace(last_id=_last_open_us(hole.first_id, hole.last_id + 1, self._interval))
+        return hole._replace(last_id=last_open_us(hole.first_id, hole.last_id + 1, self._interval))
 
 
 _UNITS_US: Final = {
@@ -252,7 +252,7 @@ def next_open_us(open_us: int, interval: str) -> int:
     return open_us + _step_us(interval)
 
 
-def _last_open_us(first_us: int, before_us: int, interval: str) -> int:
+def last_open_us(first_us: int, before_us: int, interval: str) -> int:
     """Return the open time of the last candle that opens before a time, counted from one candle on."""
     if interval == _MONTH:
         return max(first_us, _month_us(before_us - 1, ahead=0))

@@ -107,6 +107,10 @@ class Feeds:
         """The name of a symbol that is, or was, carried; else its number in words."""
         return self.symbols.get(symbol_id, f"symbol {symbol_id}")
 
+    def symbol_ids(self) -> dict[StreamKey, int]:
+        """The streams that are carried now, with the database's ids of their symbols."""
+        return {stream.key: stream.symbol_id for stream in self.streams.values()}
+
     async def run(self, orders: "asyncio.Queue[Order]") -> None:
         """Keep all feeds up, and carry out orders as they come."""
         async with asyncio.TaskGroup() as self._group:

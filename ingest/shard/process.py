@@ -26,7 +26,7 @@ from ingest.buffer.batcher import Batcher, BatchLimits
 from ingest.buffer.spool import Spool
 from ingest.buffer.spool_limits import SpoolLimits, SpoolStats
 from ingest.clock import Clock
-from ingest.config import Settings, session_limits
+from ingest.config import Settings, history_leaves, session_limits
 from ingest.events import StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
 from ingest.feed.dialling import open_session
@@ -37,6 +37,7 @@ from ingest.shard.job import ShardJob
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.shard.records import Refusals, SessionRecords
+from ingest.shard.repair import Repairer
 from ingest.shard.spooled import committed_spans, with_spooled
 from ingest.shard.starting import Waiting, carry_over, read_former
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
@@ -94,6 +95,9 @@ class Shard:
         self._feeds = Feeds(self._surroundings())
         self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
         self._writer = self._make_writer()
+        self._repairer = Repairer(
+            tools.rest, tools.sink, streams=self._feeds.symbol_ids, clock=tools.clock, rng=tools.rng
+        )
         self._status = StatusWriter(tools.board, self._sources(), clock=tools.clock, instant=self._instant)
 
     async def run(self, stop: asyncio.Event, orders: "asyncio.Queue[Order]", *, drain_s: float) -> int:
@@ -122,6 +126,8 @@ class Shard:
                 receiving.create_task(self._fetcher.run(), name="snapshots"),
                 receiving.create_task(self._look_after_books(), name="books"),
             ]
+            if self._job.settings.backfill.enabled:
+                tasks.append(receiving.create_task(self._repairer.run(), name="repairs"))
             self._status.state = ShardState.RUNNING
             await stop.wait()
             for task in tasks:
@@ -249,7 +255,11 @@ async def open_tools(
     async with AsyncExitStack() as stack:
         budget = open_budget(job.settings, clock=clock, rng=rng)
         stack.callback(budget.close)
-        rest = await stack.enter_async_context(RestClient(job.settings.spot.rest_url, budget, clock=clock))
+        rest = await stack.enter_async_context(
+            RestClient(
+                job.settings.spot.rest_url, budget, clock=clock, history_leaves=history_leaves(job.settings)
+            )
+        )
         http = await stack.enter_async_context(open_session())
         yield Tools(sink, rest, http, budget, board, clock, rng, spool)
 

@@ -122,6 +122,10 @@ class Exchange:
         instrument.status = status
         instrument.source.halt(symbol, status == "BREAK")
 
+    def skip_ids(self, symbol: str, kind: str, ids: int) -> None:
+        """The exchange itself has a hole: ids that are never given. KeyError without the symbol."""
+        self.instruments[symbol].skip_ids(kind, ids)
+
     def list_symbol(self, symbol: str, now_us: int) -> None:
         """A new symbol begins to trade. KeyError when it was there before, or no market can make it."""
         market = next((source for source in self.sources if isinstance(source, Market)), None)

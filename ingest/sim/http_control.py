@@ -8,6 +8,7 @@ DELETE faults/<id>                lift it
 GET    ledger                     the series and how many events each holds
 GET    ledger?symbol=S&kind=K     one series as columns; with format=ndjson one event a line
 POST   symbols/<S>/status         {"status": "TRADING" | "HALT" | "BREAK"}
+POST   symbols/<S>/skip           {"kind": "trade" | "agg_trade", "ids": 5}: ids that nobody will ever have
 POST   symbols/<S>                list a new symbol of the seeded market
 DELETE symbols/<S>                delist it, for good
 """
@@ -26,6 +27,8 @@ from ingest.sim.ledger import Ledger
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STATUSES = ("TRADING", "HALT", "BREAK")
+_SKIPPING = ("trade", "agg_trade")
+_MOST_SKIPPED = 1_000_000
 
 
 class Controls(Protocol):
@@ -40,6 +43,7 @@ class Controls(Protocol):
     def add_fault(self, fault: Fault) -> FaultRecord: ...
     def lift_fault(self, fault_id: int) -> FaultRecord: ...
     def set_status(self, symbol: str, status: str) -> None: ...
+    def skip_ids(self, symbol: str, kind: str, ids: int) -> None: ...
     def list_symbol(self, symbol: str) -> None: ...
     def delist(self, symbol: str) -> None: ...
     def state(self) -> dict[str, object]: ...
@@ -63,6 +67,7 @@ class ControlDoor:
             web.delete(r"/_double/faults/{id:\d+}", _local(self.lift_fault)),
             web.get("/_double/ledger", _local(self.ledger)),
             web.post("/_double/symbols/{symbol}/status", _local(self.set_status)),
+            web.post("/_double/symbols/{symbol}/skip", _local(self.skip_ids)),
             web.post("/_double/symbols/{symbol}", _local(self.list_symbol)),
             web.delete("/_double/symbols/{symbol}", _local(self.delist)),
         ]
@@ -121,6 +126,20 @@ class ControlDoor:
         except KeyError:
             return _json({"mistakes": ["no such symbol"]}, 404)
         return _json({"symbol": request.match_info["symbol"], "status": status})
+
+    async def skip_ids(self, request: web.Request) -> web.Response:
+        try:
+            wanted = orjson.loads(await request.read())
+            kind, ids = wanted["kind"], wanted["ids"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            kind, ids = None, 0
+        if kind not in _SKIPPING or not isinstance(ids, int) or not 0 < ids <= _MOST_SKIPPED:
+            return _json({"mistakes": [f"kind must be trade or agg_trade, ids 1 to {_MOST_SKIPPED}"]}, 400)
+        try:
+            self._controls.skip_ids(request.match_info["symbol"], kind, ids)
+        except KeyError:
+            return _json({"mistakes": ["no such symbol"]}, 404)
+        return _json({"symbol": request.match_info["symbol"], "kind": kind, "ids": ids})
 
     async def list_symbol(self, request: web.Request) -> web.Response:
         try:

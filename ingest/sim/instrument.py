@@ -53,6 +53,8 @@ class Instrument:
         self._last_average = b""
         self._candles_dirty = {"1s": False, "longer": False}
         self._partial_id: dict[str, int] = {}
+        self._skipped = {"trade": 0, "agg_trade": 0}
+        self._to_skip = {"trade": 0, "agg_trade": 0}
         self.mini_payloads: tuple[bytes, bytes] | None = None
         """The newest miniTicker in both time units, until the all-market stream takes it."""
 
@@ -65,7 +67,13 @@ class Instrument:
         if self.listing.open_price and not self.source.applies_deltas:
             self.candles.open_at(now_us // 1000, self.listing.open_price)
 
+    def skip_ids(self, kind: str, ids: int) -> None:
+        """The next trade or aggregate trade leaves out so many ids, which nobody will ever have."""
+        self._to_skip[kind] += ids
+
     def traded(self, trade: Traded) -> None:
+        if past := self._skip_over("trade"):
+            trade = trade._replace(trade_id=trade.trade_id + past)
         price, qty = printed(trade.price), printed(trade.qty)
         maker = wire.TRUE if trade.buyer_is_maker else wire.FALSE
         fields = (price, qty, maker)
@@ -82,6 +90,12 @@ class Instrument:
         self._trade.publish(lambda us: wire.trade((event_us // us, name, trade_id), fields, ts_us // us))
 
     def aggregated(self, agg: Aggregated) -> None:
+        if past := self._skip_over("agg_trade"):
+            agg = agg._replace(agg_trade_id=agg.agg_trade_id + past)
+        if past := self._skipped["trade"]:
+            agg = agg._replace(
+                first_trade_id=agg.first_trade_id + past, last_trade_id=agg.last_trade_id + past
+            )
         maker = wire.TRUE if agg.buyer_is_maker else wire.FALSE
         ids = (agg.first_trade_id, agg.last_trade_id)
         fields = (printed(agg.price), printed(agg.qty), *ids, maker)
@@ -89,6 +103,12 @@ class Instrument:
         self._agg_log.add(agg_id, event_us // 1000, b"%b|%b|%d|%d|%b" % fields)
         self.tape.add_agg(AggRow(agg_id, ts_us, agg.price, agg.qty, *ids, agg.buyer_is_maker))
         self._agg.publish(lambda us: wire.agg_trade((event_us // us, name, agg_id), fields, ts_us // us))
+
+    def _skip_over(self, kind: str) -> int:
+        """How many ids the exchange has left out so far, those included that it leaves out now."""
+        self._skipped[kind] += self._to_skip[kind]
+        self._to_skip[kind] = 0
+        return self._skipped[kind]
 
     def top_changed(self, top: TopChanged) -> None:
         self.top = top

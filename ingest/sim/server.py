@@ -197,6 +197,10 @@ class ExchangeDouble:
         """TRADING, HALT (market data go on) or BREAK (silence). KeyError without the symbol."""
         self.exchange.set_status(symbol, status)
 
+    def skip_ids(self, symbol: str, kind: str, ids: int) -> None:
+        """Leave out the next ids of `trade` or `agg_trade`, for good. KeyError without the symbol."""
+        self.exchange.skip_ids(symbol, kind, ids)
+
     def list_symbol(self, symbol: str) -> None:
         """A new symbol of the seeded market. KeyError when it was there before, or there is no market."""
         self.exchange.list_symbol(symbol, self._now_us())

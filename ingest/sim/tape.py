@@ -1,7 +1,7 @@
 """The newest trades and aggregate trades of one symbol, for the REST answers.
 
-Pure. Columns of machine numbers, because a busy market makes millions of rows. Ids are consecutive,
-so a row is found by subtraction. Bounded: beyond `limit` rows the oldest quarter is dropped; what REST
+Pure. Columns of machine numbers, because a busy market makes millions of rows. Ids rise, and may skip
+some that the exchange has never had. Bounded: beyond `limit` rows the oldest quarter is dropped; what REST
 is asked for before that is answered from the oldest row on.
 """
 
@@ -29,33 +29,32 @@ class AggRow(NamedTuple):
 
 
 class Rows:
-    """Rows with consecutive ids in machine-number columns; the first column is the time (us)."""
+    """Rows with rising ids in machine-number columns; the first column is the time (us)."""
 
-    __slots__ = ("_columns", "_limit", "first_id")
+    __slots__ = ("_columns", "_ids", "_limit")
 
     def __init__(self, width: int, limit: int) -> None:
+        self._ids = array("q")
         self._columns = tuple(array("q") for _ in range(width))
         self._limit = limit
-        self.first_id = 0
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._ids)
 
     def append(self, row_id: int, *values: int) -> None:
-        if not self._columns[0]:
-            self.first_id = row_id
+        self._ids.append(row_id)
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
-        if len(self._columns[0]) > self._limit:
+        if len(self._ids) > self._limit:
             self._drop(self._limit // 4)
 
     def at(self, index: int) -> tuple[int, ...]:
         """Id and values of the row at an index."""
-        return (self.first_id + index, *(column[index] for column in self._columns))
+        return (self._ids[index], *(column[index] for column in self._columns))
 
     def index_from_id(self, row_id: int) -> int:
         """Index of the first row whose id is not below `row_id`."""
-        return min(max(row_id - self.first_id, 0), len(self))
+        return bisect_left(self._ids, row_id)
 
     def index_from_time(self, ts_us: int) -> int:
         """Index of the first row at or after a time."""
@@ -66,9 +65,8 @@ class Rows:
         return bisect_right(self._columns[0], ts_us)
 
     def _drop(self, rows: int) -> None:
-        for column in self._columns:
+        for column in (self._ids, *self._columns):
             del column[:rows]
-        self.first_id += rows
 
 
 class Tape:

@@ -126,6 +126,14 @@ class PostgresSink:
         self._remember(batch.table, written)
         return written
 
+    async def write_again(self, batch: Batch) -> Written:
+        """Store rows that may be there already, beside the batches of the live streams; see `Sink.write`.
+
+        Always staged; the live streams' way stays as it is.
+        """
+        async with self.session() as connection:
+            return await _staged(connection, batch, copy_payload(batch.table, batch.rows))
+
     def expect_duplicates(self, *tables: Table) -> None:
         """Stage the next batches of these tables (of all when none is named)."""
         self._staging.update(dict.fromkeys(tables or TABLES, STICKY_BATCHES))

@@ -6,14 +6,17 @@ from ingest.binance.answers import (
     BestPrices,
     DayStats,
     Instrument,
+    rest_agg_trades,
     rest_book_tickers,
     rest_depth,
     rest_exchange_info,
+    rest_klines,
     rest_ticker_24h,
     rest_time,
+    rest_trades,
 )
 from ingest.binance.frames import MalformedFrame
-from ingest.events import DepthSnapshot
+from ingest.events import AggTrade, DepthSnapshot, Trade
 from tests.unit import recordings
 
 RECV_NS = 1_723_161_254_087_896_568
@@ -192,3 +195,102 @@ def test_clock_that_cannot_be_read_is_malformed(body: object) -> None:
     """It would make a clock offset out of nothing."""
     with pytest.raises(MalformedFrame):
         rest_time(body)
+
+
+# --- the past ---------------------------------------------------------------------------------------
+
+TRADE_ROW: dict[str, object] = {
+    "id": 28457,
+    "price": "4.00000100",
+    "qty": "12.00000000",
+    "quoteQty": "48.000012",
+    "time": 1_499_865_549_590,
+    "isBuyerMaker": True,
+    "isBestMatch": True,
+}
+AGG_ROW: dict[str, object] = {
+    "a": 26129,
+    "p": "0.01633102",
+    "q": "4.70443515",
+    "f": 27781,
+    "l": 27782,
+    "T": 1_498_793_709_153,
+    "m": False,
+    "M": True,
+}
+KLINE_ROW: list[object] = [
+    1_499_040_000_000,
+    *("0.01634790", "0.80000000", "0.01575800", "0.01577100", "148976.11427815"),
+    1_499_040_059_999,
+    *("2434.19055334", 308, "1756.87402397", "28.46694368", "0"),
+]
+
+
+def test_trades_of_the_past_get_their_symbol_from_the_caller() -> None:
+    """Times in microseconds, as from the stream."""
+    assert rest_trades([TRADE_ROW], "BTCUSDT", RECV_NS) == [
+        Trade("BTCUSDT", 28457, 1_499_865_549_590_000, "4.00000100", "12.00000000", True, RECV_NS)
+    ]
+    assert rest_trades([], "BTCUSDT", RECV_NS) == []
+
+
+def test_aggregate_trades_of_the_past_are_read() -> None:
+    """With the trades that each is made of."""
+    assert rest_agg_trades([AGG_ROW], "BTCUSDT", RECV_NS) == [
+        AggTrade(
+            *("BTCUSDT", 26129, 1_498_793_709_153_000, "0.01633102", "4.70443515", 27781, 27782, False),
+            RECV_NS,
+        )
+    ]
+
+
+def test_candle_of_the_past_is_closed_when_its_time_is_over() -> None:
+    """By our clock; its event time is that of its close."""
+    close_us = 1_499_040_059_999_000
+    (closed,) = rest_klines([KLINE_ROW], "BTCUSDT", "1m", RECV_NS)
+    (still_open,) = rest_klines([KLINE_ROW], "BTCUSDT", "1m", close_us * 1_000)
+
+    assert closed.is_closed
+    assert not still_open.is_closed
+    assert (closed.open_time_us, closed.close_time_us, closed.ts_us) == (
+        1_499_040_000_000_000,
+        close_us,
+        close_us,
+    )
+    assert (closed.open, closed.high, closed.low, closed.close) == tuple(KLINE_ROW[1:5])
+    assert (closed.volume, closed.quote_volume, closed.trades) == ("148976.11427815", "2434.19055334", 308)
+    assert (closed.taker_buy_volume, closed.taker_buy_quote_volume) == ("1756.87402397", "28.46694368")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        {},
+        [None],
+        [{**TRADE_ROW, "id": "28457"}],
+        [{**TRADE_ROW, "price": 4.0}],
+        [{**TRADE_ROW, "isBuyerMaker": 1}],
+        [{name: TRADE_ROW[name] for name in TRADE_ROW if name != "time"}],
+    ],
+)
+def test_malformed_trades_of_the_past_are_refused(body: object) -> None:
+    """As a whole: half a page would look like ids that the exchange has not."""
+    with pytest.raises(MalformedFrame):
+        rest_trades(body, "BTCUSDT", RECV_NS)
+
+
+@pytest.mark.parametrize("body", [None, [{**AGG_ROW, "l": None}], [{**AGG_ROW, "q": "four"}]])
+def test_malformed_aggregate_trades_are_refused(body: object) -> None:
+    """As a whole."""
+    with pytest.raises(MalformedFrame):
+        rest_agg_trades(body, "BTCUSDT", RECV_NS)
+
+
+@pytest.mark.parametrize(
+    "body", [None, [KLINE_ROW[:5]], [{}], [[*KLINE_ROW[:1], 1.5, *KLINE_ROW[2:]]], [[None, *KLINE_ROW[1:]]]]
+)
+def test_malformed_candles_are_refused(body: object) -> None:
+    """As a whole."""
+    with pytest.raises(MalformedFrame):
+        rest_klines(body, "BTCUSDT", "1m", RECV_NS)

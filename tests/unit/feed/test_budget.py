@@ -38,6 +38,22 @@ def test_more_than_the_limit_is_refused_for_good() -> None:
         _window().reserve(0.0, 11)
 
 
+def test_who_leaves_room_to_others_waits_sooner() -> None:
+    """What is left is not taken, and is there for whoever leaves nothing."""
+    window = _window()
+
+    assert window.reserve(100.0, 4, leaving=6) == 0.0
+    assert window.reserve(100.0, 1, leaving=6) == pytest.approx(6.0)
+    assert window.used(100.0) == 4
+    assert window.reserve(100.0, 6) == 0.0
+
+
+def test_amount_and_what_it_leaves_must_fit_the_limit() -> None:
+    """Otherwise it would wait for ever."""
+    with pytest.raises(ValueError, match="whole limit"):
+        _window().reserve(0.0, 5, leaving=6)
+
+
 def test_observed_use_of_others_is_counted() -> None:
     """The exchange's own count is the truth for the address."""
     window = _window()

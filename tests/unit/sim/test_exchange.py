@@ -1,5 +1,6 @@
 """The exchange without its network: what follows from what happens."""
 
+import itertools
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -66,6 +67,31 @@ def test_every_documented_stream_carries_events() -> None:
     _run(exchange, 4.0)
 
     assert {stream for stream in streams if not _events(outbox, stream)} == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "field"), [("trade", "trade", "t"), ("agg_trade", "aggTrade", "a")]
+)
+def test_exchange_may_leave_ids_out(kind: str, suffix: str, field: str) -> None:
+    """Stream, ledger and history agree on the hole, and aggregates on the trades that they are made of."""
+    exchange = _exchange(symbols=1)
+    (symbol,) = exchange.instruments
+    outbox = _listen(exchange, f"{symbol.lower()}@{suffix}", f"{symbol.lower()}@aggTrade")
+    _run(exchange, 1.0)
+    exchange.skip_ids(symbol, kind, 7)
+    exchange.skip_ids(symbol, kind, 2)
+    _run(exchange, 2.0, since=1.0)
+
+    ids = [event[field] for event in _events(outbox, f"{symbol.lower()}@{suffix}")]
+    steps = [later - earlier for earlier, later in itertools.pairwise(ids)]
+    assert {step for step in steps if step != 1} == {10}
+    assert [entry.event_id for entry in exchange.ledger.entries(symbol, kind)] == ids
+    tape = exchange.instruments[symbol].tape
+    history = tape.trades if kind == "trade" else tape.aggs
+    assert [history.at(index)[0] for index in range(len(history))] == ids
+    trades = {entry.event_id for entry in exchange.ledger.entries(symbol, "trade")}
+    aggs = _events(outbox, f"{symbol.lower()}@aggTrade")
+    assert trades == {each for agg in aggs for each in range(agg["f"], agg["l"] + 1)}
 
 
 def test_unknown_streams_are_silent() -> None:

@@ -20,6 +20,16 @@ def test_tape_finds_rows_by_id() -> None:
     assert tape.trades.index_from_id(9999) == 10
 
 
+def test_tape_finds_rows_beside_ids_that_nobody_has() -> None:
+    """An id that was never given leads to the next that was."""
+    tape = _tape(1000, 3)
+    tape.add_trade(TradeRow(200, 200_000, 5, 7, True))
+
+    start = tape.trades.index_from_id(103)
+    assert [row.trade_id for row in tape.trade_rows(start, start + 2)] == [200]
+    assert tape.trades.index_from_id(200) == start
+
+
 def test_tape_finds_rows_by_time() -> None:
     """Bounds in time are inclusive on both sides."""
     tape = _tape(1000, 10)
