@@ -150,10 +150,11 @@ def _may_close(shown: _Demo, elapsed_s: float, status: Status) -> bool:
     """Whether the time is up and the service has had its chance to mend what was broken.
 
     What a stream misses at the very end, no later message can give away: so the market stays open until
-    all streams are well again, the last fault being long enough ago to have been noticed.
+    all streams are well again and all that can be had again has been fetched, the last fault being long
+    enough ago to have been noticed.
     """
     least_s = max(shown.duration_s, KILL_AT * shown.duration_s + _MENDING_S)
-    all_well = status.well == status.streams > 0
+    all_well = status.well == status.streams > 0 and not status.open_gaps
     return elapsed_s >= least_s and (all_well or elapsed_s >= least_s + _MENDING_DEADLINE_S)
 
 

@@ -38,6 +38,9 @@ class Status(NamedTuple):
     incidents: "Sequence[Record]"
     """Open ones, oldest first."""
     gaps: Mapping[tuple[str, str], int]
+    """Not repaired, by market and kind."""
+    open_gaps: int
+    """Waiting for their repair."""
     age_s: float | None
     """How old the freshness table itself is; None when it is empty."""
 
@@ -62,14 +65,17 @@ class Status(NamedTuple):
 async def read_status(connection: "Connection") -> Status:
     """Ask the database how the service is."""
     gaps: Counter[tuple[str, str]] = Counter()
+    open_gaps = 0
     for row in await connection.fetch(statement("status_gaps")):
         gaps[row["market"], row["kind"]] += row["gaps"]
+        open_gaps += row["gaps"] if row["state"] == "open" else 0
     return Status(
         kinds=await connection.fetch(statement("status_kinds")),
         not_live=await connection.fetch(statement("status_not_live"), _NOT_LIVE_SHOWN),
         shards=await connection.fetch(statement("status_shards")),
         incidents=await connection.fetch(statement("status_incidents_open"), _INCIDENTS_SHOWN),
         gaps=gaps,
+        open_gaps=open_gaps,
         age_s=await connection.fetchval(statement("status_age")),
     )
 

@@ -116,6 +116,16 @@ class Hole:
         self.skipped = tuple(joined([*self.skipped, *passed]))
 
 
+def shared_page(holes: Sequence[Hole], most: int) -> Page | None:
+    """One question for several holes of a stream; None when they lie further apart than a page reaches."""
+    missing = [run for hole in holes for run in hole.missing]
+    if not missing:
+        return None
+    from_id = min(run.first for run in missing)
+    limit = max(run.last for run in missing) - from_id + 2
+    return Page(from_id, limit) if limit <= most else None
+
+
 def _without(runs: Iterable[IdRange], taken: IdRange) -> list[IdRange]:
     left: list[IdRange] = []
     for run in runs:
@@ -226,6 +236,18 @@ class Agenda:
     def next_due(self, now_s: float) -> OpenGap | None:
         """The first gap that does not have to wait."""
         return next((gap for gap in self._gaps if self._waiting[gap.gap_id].due_s <= now_s), None)
+
+    def companions(self, gap: OpenGap, now_s: float, *, most: int) -> list[OpenGap]:
+        """Due gaps of the same stream before this one that the same page of rows can close."""
+        oldest_id = gap.last_id - most + 2
+        return [
+            other
+            for other in self._gaps
+            if other.key == gap.key
+            and oldest_id <= other.first_id
+            and other.last_id < gap.first_id
+            and self._waiting[other.gap_id].due_s <= now_s
+        ]
 
     def suspected(self, gap_id: int) -> tuple[IdRange, ...]:
         """What was skipped when the gap was last gone through."""

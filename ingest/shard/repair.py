@@ -11,7 +11,7 @@ A repair never ends the shard: what the exchange or the database does to it is l
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -19,12 +19,21 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from ingest.binance.limits import MAX_ROWS, UNKNOWN_SYMBOL
-from ingest.binance.streams import REPAIRABLE
+from ingest.binance.streams import ID_RULE, REPAIRABLE
 from ingest.buffer.batcher import Batch
 from ingest.clock import Clock
 from ingest.errors import IngestError, RestRefused
 from ingest.events import StreamKey
-from ingest.sequence.backfill import Agenda, Hole, OpenGap, Page, Patience, Settled, settle
+from ingest.sequence.backfill import (
+    Agenda,
+    Hole,
+    OpenGap,
+    Page,
+    Patience,
+    Settled,
+    settle,
+    shared_page,
+)
 from ingest.shard.history import History, batch_of, fetch_page
 from ingest.store.repairs import hole_of, open_gaps, partitions_for, settle_gap
 from ingest.store.sink import Written
@@ -123,7 +132,7 @@ class Repairer:
             await self._take_step(gap)
         except (IngestError, ValueError) as error:
             # What was taken may not be stored: the next time begins with what the table has.
-            self._begun.pop(gap.gap_id, None)
+            self._begun.clear()
             self.counts.failures += 1
             log.warning("repair.failed", gap=gap.gap_id, stream=str(gap.key), error=str(error))
             self._agenda.failed(gap.gap_id, self._clock.monotonic_s())
@@ -133,35 +142,52 @@ class Repairer:
         if symbol_id is None:  # given up a moment ago; the ledger is looked at without it soon
             self._agenda.closed(gap.gap_id)
             return
-        hole = self._begun.get(gap.gap_id)
-        if hole is None:
-            async with self._store.session() as connection:
-                hole = self._begun[gap.gap_id] = await hole_of(connection, gap, symbol_id)
+        hole = await self._hole(gap, symbol_id)
         page = hole.next_page(self._limits.page_rows)
         if page is None:
             await self._conclude(gap, hole)
-        else:
-            await self._turn(gap, hole, page, symbol_id)
-
-    async def _turn(self, gap: OpenGap, hole: Hole, page: Page, symbol_id: int) -> None:
-        """Ask for a page, and store what is wanted of it."""
+            return
+        holes = [hole, *await self._companions(gap, symbol_id)]
         try:
-            rows = await fetch_page(self._history, gap.key, symbol_id, page)
+            await self._turn(gap.key, holes, shared_page(holes, self._limits.page_rows) or page, symbol_id)
         except RestRefused as error:
             if error.code != UNKNOWN_SYMBOL:
                 raise
             await self._close(gap, Settled("unrepairable", hole.rows, note=f"the exchange refuses: {error}"))
-            return
+        else:
+            if not hole.is_behind:
+                self._agenda.progressed(gap.gap_id)
+
+    async def _hole(self, gap: OpenGap, symbol_id: int) -> Hole:
+        """The gap as far as it has got; what of it is stored is asked when it is begun."""
+        hole = self._begun.get(gap.gap_id)
+        if hole is None:
+            async with self._store.session() as connection:
+                hole = self._begun[gap.gap_id] = await hole_of(connection, gap, symbol_id)
+        return hole
+
+    async def _companions(self, gap: OpenGap, symbol_id: int) -> list[Hole]:
+        """Other holes for which one page with this one's is enough: single lost frames come in swarms."""
+        if ID_RULE[gap.key.kind] == "candle":
+            return []
+        now_s = self._clock.monotonic_s()
+        others = self._agenda.companions(gap, now_s, most=self._limits.page_rows)
+        return [await self._hole(other, symbol_id) for other in others]
+
+    async def _turn(self, key: StreamKey, holes: Sequence[Hole], page: Page, symbol_id: int) -> None:
+        """Ask for a page, and store what is wanted of it."""
+        rows = await fetch_page(self._history, key, symbol_id, page)
         self.counts.pages += 1
-        wanted = [rows[place] for place in hole.take(page, [row.ids for row in rows])]
+        ids = [row.ids for row in rows]
+        places = {place for hole in holes if hole.missing for place in hole.take(page, ids)}
+        wanted = [rows[place] for place in sorted(places)]
         if not wanted:
             return
         times_us = [row.ts_us for row in wanted]
         async with self._store.session() as connection:
-            await partitions_for(connection, gap.key.kind, min(times_us), max(times_us))
-        await self._store.write_again(batch_of(gap.key.kind, wanted))
+            await partitions_for(connection, key.kind, min(times_us), max(times_us))
+        await self._store.write_again(batch_of(key.kind, wanted))
         self.counts.rows += len(wanted)
-        self._agenda.progressed(gap.gap_id)
 
     async def _conclude(self, gap: OpenGap, hole: Hole) -> None:
         """Nothing more to ask: close the gap, or ask once more later."""

@@ -404,6 +404,33 @@ async def test_gap_that_is_the_exchanges_own_is_absent_as_a_whole(workshop: Work
     assert await workshop.ledger(TRADES) == [GapRow(before + 1, before + 7, "absent_at_exchange", 0)]
 
 
+class WithoutOneCandle:
+    """The history of an exchange that has a hole in its candles."""
+
+    def __init__(self, history: History, open_ms: int) -> None:
+        self._history, self._open_us = history, open_ms * 1_000
+        self.trades, self.agg_trades = history.trades, history.agg_trades
+
+    async def klines(self, symbol: str, interval: str, *, start_ms: int, limit: int = 1_000) -> list[Kline]:
+        found = await self._history.klines(symbol, interval, start_ms=start_ms, limit=limit)
+        return [each for each in found if each.open_time_us != self._open_us]
+
+
+async def test_candle_that_the_exchange_has_not_is_named_by_its_time(workshop: Workshop) -> None:
+    """Its row of the ledger is bounded by opening times, as the gap's own."""
+    await go_on(workshop, 1_500)
+    opens = sorted(workshop.happened(CANDLES))
+    assert len(opens) > 3
+    await workshop.open_gap(CANDLES, opens[0], opens[-1])
+    await workshop.settle(workshop.repairer(WithoutOneCandle(workshop.rest, opens[1])))
+
+    assert sorted(await workshop.stored(CANDLES)) == [opens[0], *opens[2:]]
+    assert await workshop.ledger(CANDLES) == [
+        GapRow(opens[0], opens[-1], "repaired", len(opens) - 1),
+        GapRow(opens[1], opens[1], "absent_at_exchange", 0),
+    ]
+
+
 async def test_exchange_that_lags_behind_its_streams_is_waited_for(workshop: Workshop) -> None:
     """Ids that its history does not reach yet are neither absent nor given up."""
     happened = workshop.happened(TRADES)
@@ -452,6 +479,20 @@ async def test_newest_gap_is_repaired_first_and_only_one_of_our_own(workshop: Wo
 
     assert [row.state for row in await workshop.ledger(TRADES)] == ["open", "repaired"]
     assert [row.state for row in await workshop.ledger(ETH_TRADES)] == ["open"]
+
+
+async def test_swarm_of_small_gaps_costs_few_pages(workshop: Workshop) -> None:
+    """Single lost frames of a stream are asked for together, and each is closed by itself."""
+    happened = workshop.happened(TRADES)
+    lost = set(middle(happened, leaving=3)[:120:3])
+    await workshop.store(TRADES, happened.keys() - lost)
+    for each in sorted(lost):
+        await workshop.open_gap(TRADES, each, each)
+    repairer = await workshop.settle()
+
+    assert await workshop.stored(TRADES) == happened
+    assert await workshop.ledger(TRADES) == [GapRow(each, each, "repaired", 1) for each in sorted(lost)]
+    assert repairer.counts.pages <= 5
 
 
 async def test_old_rows_get_the_partitions_of_their_days(workshop: Workshop) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ingest.binance.limits import depth_weight
+from ingest.binance.limits import UNKNOWN_SYMBOL, depth_weight
 from ingest.binance.rest import RestClient
 from ingest.clock import SystemClock
 from ingest.errors import BudgetExhausted, LocationRefused, RateLimited, RestRefused, RestUnavailable
@@ -16,6 +16,7 @@ from ingest.feed.budget_file import Budget, BudgetLimits, SharedBudget
 from ingest.sim import faults
 from ingest.sim.market import MarketPlan
 from ingest.sim.server import DoubleConfig, ExchangeDouble
+from tests.integration.wire import until
 
 DEADLINE_S = 30.0
 NON_ASCII = "币安人生USDT"
@@ -75,6 +76,42 @@ async def test_book_is_read(rest: RestClient, budget: SharedBudget, symbol: str)
     assert (book.symbol, len(book.bids), len(book.asks)) == (symbol, 100, 100)
     assert float(book.bids[0][0]) < float(book.asks[0][0])
     assert budget.used(Budget.WEIGHT) == depth_weight(100)
+
+
+async def test_past_is_read_page_by_page(
+    rest: RestClient, budget: SharedBudget, double: ExchangeDouble
+) -> None:
+    """Trades, aggregate trades and candles from a place on, each for its weight."""
+    await until(lambda: len(list(double.ledger.entries("BTCUSDT", "agg_trade"))) > 20)
+    newest = (await rest.trades("BTCUSDT", limit=1))[0].trade_id
+    trades = await rest.trades("BTCUSDT", from_id=newest - 5, limit=3)
+    aggs = await rest.agg_trades("BTCUSDT", start_ms=trades[0].ts_us // 1_000, limit=2)
+    later = await rest.agg_trades("BTCUSDT", from_id=aggs[0].agg_trade_id + 1, limit=1)
+    candles = await rest.klines("BTCUSDT", "1m", start_ms=0, limit=1)
+
+    assert [trade.trade_id for trade in trades] == [newest - 5, newest - 4, newest - 3]
+    assert aggs[0].ts_us >= trades[0].ts_us
+    assert [agg.agg_trade_id for agg in later] == [aggs[0].agg_trade_id + 1]
+    assert [candle.interval for candle in candles] == ["1m"]
+    assert budget.used(Budget.WEIGHT) == 25 + 25 + 4 + 4 + 2
+
+
+async def test_questions_about_the_past_leave_weight_to_others(
+    tmp_path: Path, double: ExchangeDouble
+) -> None:
+    """Where others are asked at once, they wait."""
+    limits = BudgetLimits(weight_per_min=300)
+    budget = SharedBudget(tmp_path / "small", limits, clock=SystemClock(), rng=random.Random(1))
+    clock = SystemClock()
+    try:
+        await budget.acquire(Budget.WEIGHT, 60)
+        async with RestClient(double.rest_url, budget, clock=clock, history_leaves=230) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await client.trades("BTCUSDT")
+            assert await client.depth("BTCUSDT", 1_000)
+    finally:
+        budget.close()
 
 
 async def test_what_others_of_this_address_use_is_observed(
@@ -186,6 +223,7 @@ async def test_question_that_is_wrong_is_refused_for_good(rest: RestClient) -> N
         await rest.depth("NOSUCHUSDT", 100)
 
     assert not refused.value.transient
+    assert refused.value.code == UNKNOWN_SYMBOL
 
 
 async def test_client_is_used_inside_its_block_only(budget: SharedBudget) -> None:

@@ -121,6 +121,18 @@ def assert_nothing_missing_unnoticed(service: Service, double: Double, symbols: 
             assert not unnoticed, f"{symbol} {kind}: {len(unnoticed)} missing unnoticed, {unnoticed[:5]}"
 
 
+def assert_nothing_missing(service: Service, double: Double, symbol: str, kind: str) -> None:
+    """Every event between the first and the newest stored one is stored as it happened."""
+    rows = stored(service, symbol, kind)
+    happened = double.ledger(symbol, kind)
+    assert rows, f"{symbol} {kind}: nothing is stored"
+    first, last = min(rows), max(rows)
+    expected = {each: digest for each, digest in happened.items() if first <= each <= last}
+    missing = sorted(expected.keys() - rows.keys())
+    assert not missing, f"{symbol} {kind}: {len(missing)} missing, {missing[:5]}"
+    assert rows == expected, f"{symbol} {kind}: stored, and did not happen so"
+
+
 def gap_ranges(service: Service, symbol: str, kind: str) -> list[tuple[int, int]]:
     """Bounds of every gap of a stream, whatever became of it."""
     sql = "SELECT first_id, last_id FROM ops.gaps WHERE symbol = $1 AND kind = $2 AND first_id IS NOT NULL"

@@ -157,6 +157,10 @@ class Double:
     def set_status(self, symbol: str, status: str) -> None:
         self.ask(f"/_double/symbols/{symbol}/status", {"status": status})
 
+    def skip_ids(self, symbol: str, kind: str, ids: int) -> None:
+        """The exchange itself leaves out ids, which nobody will ever have."""
+        self.ask(f"/_double/symbols/{symbol}/skip", {"kind": kind, "ids": ids})
+
     def list_symbol(self, symbol: str) -> None:
         """A symbol that the exchange has never had begins to trade."""
         self.ask(f"/_double/symbols/{symbol}", method="POST")

@@ -20,6 +20,7 @@ from ingest.sequence.backfill import (
     Stored,
     joined,
     settle,
+    shared_page,
 )
 
 MINUTE_MS = 60_000
@@ -366,3 +367,47 @@ def test_gap_that_is_closed_is_forgotten() -> None:
 
     agenda.renew([gap(1)])
     assert due(agenda, 0.0) == 1
+
+
+# --- several holes at once ---------------------------------------------------------------------------
+
+
+def test_holes_within_a_page_share_it() -> None:
+    """From the first missing id of all to the row behind the last."""
+    holes = [Hole(30, 31), Hole(10, 11, [one(10)]), Hole(20, 20, [one(20)])]
+
+    assert shared_page(holes, 22) == Page(11, 22)
+    assert shared_page(holes, 21) is None
+    assert shared_page([Hole(20, 20, [one(20)])], 22) is None
+
+
+def test_shared_page_fills_each_hole() -> None:
+    """Rows between them are nobody's."""
+    holes = [Hole(14, 15), Hole(10, 11)]
+    page = shared_page(holes, 100)
+    assert page == Page(10, 7)
+    taken = [hole.take(page, rows(range(10, 17))) for hole in holes]
+
+    assert taken == [[4, 5], [0, 1]]
+    assert all(settle(hole, ()) == Settled("repaired", 2) for hole in holes)
+
+
+def test_companions_are_due_gaps_of_the_stream_close_before_this_one() -> None:
+    """No other stream, no gap that waits, none further away than a page, none that overlaps."""
+    agenda = an_agenda()
+    far, late, near, other, this = (
+        OpenGap(number, key, first, first + 1, None, None)
+        for number, key, first in (
+            (1, KEY, 10),
+            (2, KEY, 96),
+            (3, KEY, 90),
+            (4, KEY._replace(symbol="ETHUSDT"), 95),
+            (5, KEY, 100),
+        )
+    )
+    agenda.renew([this, other, late, near, far])
+    agenda.failed(2, 0.0)
+
+    assert agenda.companions(this, 0.5, most=13) == [near]
+    assert agenda.companions(this, 0.5, most=12) == []
+    assert agenda.companions(this, 9.0, most=1_000) == [late, near, far]
