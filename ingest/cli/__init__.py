@@ -19,6 +19,8 @@ _COMMANDS = MappingProxyType(
         "status": "ingest.cli.status",
         "book": "ingest.cli.book",
         "gaps": "ingest.cli.gaps",
+        "backfill": "ingest.cli.backfill",
+        "verify": "ingest.cli.verify",
         "alerts": "ingest.cli.alerts",
         "deadman": "ingest.cli.deadman",
     }

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ingest.book.rebuild import RebuiltBook, rebuild
 from ingest.cli.database import database_url
-from ingest.cli.options import config_option
+from ingest.cli.options import config_option, moment
 from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
@@ -22,21 +22,10 @@ from ingest.store.postgres import PostgresSink
 _DEGRADED = 3
 
 
-def _moment(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is not a time like 2026-11-22T08:30:00.250 (UTC unless it says +hh:mm)"
-        raise click.BadParameter(message) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 @click.command()
 @click.argument("symbol")
 @click.option(
-    "--at", callback=_moment, metavar="TIME", help="ISO 8601, UTC unless it says otherwise; default: now."
+    "--at", callback=moment, metavar="TIME", help="ISO 8601, UTC unless it says otherwise; default: now."
 )
 @click.option("--levels", default=10, show_default=True, type=click.IntRange(1, 5_000), help="Levels a side.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
