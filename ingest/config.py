@@ -147,6 +147,9 @@ class LimitsSection(_Section):
 
     connects_per_5_min: int = Field(default=270, ge=1, le=300)
     weight_per_min: int = Field(default=5_100, ge=300, le=6_000)
+    optional_share: Share = Field(
+        default=0.5, description="of weight_per_min, up to which books are deepened and audited"
+    )
 
 
 class BackfillSection(_Section):
@@ -239,7 +242,14 @@ class SpotSection(_Section):
     )
     redundancy: Literal[1] = 1
     streams_per_feed: int = Field(default=200, ge=1, le=1_024)
-    snapshot_limit: int = Field(default=1_000, ge=1, le=5_000, description="levels a side")
+    first_snapshot_limit: int = Field(
+        default=100, ge=1, le=5_000, description="levels a side while there is no weight for more"
+    )
+    snapshot_limit: int = Field(default=1_000, ge=1, le=5_000, description="levels a side in the end")
+    deepest_snapshot_limit: int = Field(default=5_000, ge=1, le=5_000, description="of the deepest books")
+    deepest_books: int = Field(default=0, ge=0, le=5_000, description="in each shard, the most active ones")
+    audit_every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    audit_levels: int = Field(default=100, ge=1, le=5_000, description="levels a side of an audit")
     snapshot_every_s: Annotated[float, Field(ge=5, le=86_400)] = 300.0
     stored_levels: int = Field(
         default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot"

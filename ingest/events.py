@@ -5,7 +5,7 @@ the exchange are whole microseconds since the epoch (`*_us`), whatever unit the 
 `recv_ns` is our own clock in nanoseconds, stamped once where the bytes left the socket.
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 Market: TypeAlias = Literal["spot"]
 
@@ -71,8 +71,16 @@ class DepthDelta(NamedTuple):
     recv_ns: int
 
 
+ALL_BIDS: Final = "0"
+ALL_ASKS: Final = "Infinity"
+"""Bounds of the known range of a book of which nothing was cut off."""
+
+
 class DepthSnapshot(NamedTuple):
-    """The book after update `last_update_id`, best prices first."""
+    """The book after update `last_update_id`, best prices first.
+
+    Bids are known from `bids_known_from` upwards and asks up to `asks_known_to`; beyond, nothing is.
+    """
 
     symbol: str
     last_update_id: int
@@ -81,6 +89,8 @@ class DepthSnapshot(NamedTuple):
     asks: list[Level]
     reason: str
     recv_ns: int
+    bids_known_from: str = ALL_BIDS
+    asks_known_to: str = ALL_ASKS
 
 
 class Kline(NamedTuple):
@@ -162,6 +172,7 @@ GapCause: TypeAlias = Literal[
     "buffer_full",  # the database did not take rows for longer than the buffer reaches
     "row_refused",  # the database will never take this row: it is in ops.quarantine
     "spool_damaged",  # the rows waited on a disk that did not give them back
+    "audit",  # the book did not agree with the exchange's: what made it so is not to be trusted
 ]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ingest.binance.fields import decimal, flag, integer, levels, text, time_us, wrong
 from ingest.binance.frames import JsonObject
-from ingest.events import AggTrade, DepthSnapshot, Kline, Trade
+from ingest.events import ALL_ASKS, ALL_BIDS, AggTrade, DepthSnapshot, Kline, Trade
 
 
 class Instrument(NamedTuple):
@@ -44,17 +44,25 @@ class BestPrices(NamedTuple):
     ask_qty: str
 
 
-def rest_depth(body: object, symbol: str, recv_ns: int, *, reason: str = "resync") -> DepthSnapshot:
-    """Read `depth`. The answer carries neither symbol nor time: its time is that of its arrival."""
+def rest_depth(
+    body: object, symbol: str, recv_ns: int, *, reason: str = "resync", limit: int | None = None
+) -> DepthSnapshot:
+    """Read `depth`. The answer carries neither symbol nor time: its time is that of its arrival.
+
+    A side with as many levels as were asked for (`limit`) was cut off: what lies behind is not known.
+    """
     data = _object(body, "depth")
+    bids, asks = levels(data, "bids", "depth"), levels(data, "asks", "depth")
     return DepthSnapshot(
         symbol=symbol,
         last_update_id=integer(data, "lastUpdateId", "depth"),
         ts_us=recv_ns // 1000,
-        bids=levels(data, "bids", "depth"),
-        asks=levels(data, "asks", "depth"),
+        bids=bids,
+        asks=asks,
         reason=reason,
         recv_ns=recv_ns,
+        bids_known_from=bids[-1][0] if limit and len(bids) >= limit else ALL_BIDS,
+        asks_known_to=asks[-1][0] if limit and len(asks) >= limit else ALL_ASKS,
     )
 
 

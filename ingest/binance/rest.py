@@ -124,7 +124,7 @@ class RestClient:
         query = {"symbol": symbol, "limit": str(limit)}
 
         def snapshot(body: object) -> DepthSnapshot:
-            return parse.rest_depth(body, symbol, self._clock.wall_ns())
+            return parse.rest_depth(body, symbol, self._clock.wall_ns(), limit=limit)
 
         return await self._get("depth", query, limits.depth_weight(limit), snapshot)
 

@@ -147,6 +147,14 @@ class HeaderValues(NamedTuple):
     """1 while the spool takes no more: rows wait in memory, then become gaps."""
     spooled_rows_ever: int = 0
     spool_damaged_batches: int = 0
+    books_shallow: int = 0
+    """Live books that are known less far than they shall be."""
+    book_audits: int = 0
+    """Live books compared with the exchange's; from here on see `shard.books.AuditCounts`."""
+    book_audits_differing: int = 0
+    book_audits_inconclusive: int = 0
+    book_audit_levels: int = 0
+    book_audit_mismatches: int = 0
 
 
 class FeedValues(NamedTuple):
@@ -221,6 +229,9 @@ class StreamValues(NamedTuple):
     refused_rows: int = 0
     reconnects: int = 0
     """Times that what it brought next need not follow what it brought last."""
+    known_bids: int = -1
+    """Levels of its book's sides that are known; -1 without a live book."""
+    known_asks: int = -1
 
 
 class StreamSlot(NamedTuple):

@@ -1,22 +1,29 @@
 """The levels of an order book: price to quantity, both sides.
 
-Decides which level a price means and whether a quantity removes it. Knows nothing of update ids, and so
-not whether what it holds is right: `ingest.book.sync` does.
+Decides which level a price means, whether a quantity removes it, and how far from the top the book is
+known. Knows nothing of update ids, and so not whether what it holds is right: `ingest.book.sync` does.
+
+A book made from a snapshot that was cut off is known as far as the snapshot reached: bids from
+`bids_known_from` upwards, asks up to `asks_known_to`. Deltas tell of levels beyond, too, but nothing of
+their neighbours: such ghost levels would be taken for the next best price once the market gets there, so
+they are not kept.
 
 Invariants: a number has one key, however it is spelled; no level has a quantity of zero; quantities are
-the exchange's own text. Removing a level that is not there is normal (the exchange announces removals of
-levels that no snapshot held) and does nothing.
+the exchange's own text; every level lies in the known range, and every price of the known range without a
+level has none. Removing a level that is not there is normal (the exchange announces removals of levels
+that no snapshot held) and does nothing.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from heapq import nlargest, nsmallest
 from typing import Final
 
-from ingest.events import Level
+from ingest.events import ALL_ASKS, ALL_BIDS, DepthSnapshot, Level
 
 _CANONICAL: Final = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{8}")
+_INFINITE: Final = float(ALL_ASKS)
 _DECIMAL: Final = re.compile(r"0*([0-9]*)\.?([0-9]*?)0*")
 
 
@@ -37,31 +44,74 @@ def canonical_price(price: str) -> str:
 class Book:
     """Bids and asks by price. Cheap to change; finding the best levels looks at all of them."""
 
-    __slots__ = ("asks", "bids")
+    __slots__ = ("_highest_ask", "_lowest_bid", "asks", "asks_known_to", "bids", "bids_known_from")
 
-    def __init__(self, bids: Iterable[Level] = (), asks: Iterable[Level] = ()) -> None:
+    def __init__(
+        self,
+        bids: Iterable[Level] = (),
+        asks: Iterable[Level] = (),
+        *,
+        bids_known_from: str = ALL_BIDS,
+        asks_known_to: str = ALL_ASKS,
+    ) -> None:
+        """ValueError as for `apply`, and for a bound that is no number."""
         self.bids: dict[str, str] = {}
         self.asks: dict[str, str] = {}
+        self.know(bids_known_from, asks_known_to)
         self.apply(bids, asks)
 
     def __len__(self) -> int:
         """Count the levels of both sides."""
         return len(self.bids) + len(self.asks)
 
+    def know(self, bids_known_from: str, asks_known_to: str) -> None:
+        """Set the known range, for a book that has no level outside of it."""
+        self.bids_known_from, self._lowest_bid = bids_known_from, float(bids_known_from)
+        self.asks_known_to, self._highest_ask = asks_known_to, float(asks_known_to)
+
+    @property
+    def bids_are_cut(self) -> bool:
+        """Whether there may be bids below the known ones."""
+        return self._lowest_bid > 0.0
+
+    @property
+    def asks_are_cut(self) -> bool:
+        """Whether there may be asks above the known ones."""
+        return self._highest_ask < _INFINITE
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether a side has lost all that was known of it, so that its best price is unknown."""
+        return (self.bids_are_cut and not self.bids) or (self.asks_are_cut and not self.asks)
+
     def load(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Replace everything, as a snapshot does. ValueError as for `apply`."""
+        """Replace everything by a whole book. ValueError as for `apply`."""
         self.bids.clear()
         self.asks.clear()
+        self.know(ALL_BIDS, ALL_ASKS)
         self.apply(bids, asks)
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Set each level to its quantity; any spelling of zero removes it.
+        """Set each level to its quantity; any spelling of zero removes it, what is out of range is left.
 
         ValueError for a price that is not decimal text; the levels before it are then set already, so
         that the book must be given up.
         """
-        _set_levels(self.bids, bids)
-        _set_levels(self.asks, asks)
+        _set_levels(self.bids, bids, self._knows_bid if self.bids_are_cut else None)
+        _set_levels(self.asks, asks, self._knows_ask if self.asks_are_cut else None)
+
+    def _knows_bid(self, price: str) -> bool:
+        # Rounding to float never swaps two prices, so only a tie in floats needs the exact answer.
+        rounded = float(price)
+        if rounded != self._lowest_bid:
+            return rounded > self._lowest_bid
+        return Decimal(price) >= Decimal(self.bids_known_from)
+
+    def _knows_ask(self, price: str) -> bool:
+        rounded = float(price)
+        if rounded != self._highest_ask:
+            return rounded < self._highest_ask
+        return Decimal(price) <= Decimal(self.asks_known_to)
 
     def best_bid(self) -> Level | None:
         """Return the highest bid, None when there is none."""
@@ -75,6 +125,13 @@ class Book:
         """Return up to `n` bids and `n` asks, best first, in exact order of their prices."""
         return nlargest(n, self.bids.items(), key=_price), nsmallest(n, self.asks.items(), key=_price)
 
+    def known_top(self, n: int) -> tuple[list[Level], list[Level], str, str]:
+        """Return `top(n)` and the range in which it is all: that of the book, or less where `n` cuts it."""
+        bids, asks = self.top(n)
+        bids_known_from = bids[-1][0] if len(self.bids) > n > 0 else self.bids_known_from
+        asks_known_to = asks[-1][0] if len(self.asks) > n > 0 else self.asks_known_to
+        return bids, asks, bids_known_from, asks_known_to
+
     def is_crossed(self) -> bool:
         """Tell whether the best bid is at or above the best ask, which no true book is."""
         if not self.bids or not self.asks:
@@ -85,14 +142,24 @@ class Book:
         return max(map(Decimal, self.bids)) >= min(map(Decimal, self.asks))
 
 
-def _set_levels(side: dict[str, str], rows: Iterable[Level]) -> None:
+def book_of(snapshot: DepthSnapshot) -> Book:
+    """Return the book of a snapshot, known as far as the snapshot is. ValueError as for `Book`."""
+    return Book(
+        snapshot.bids,
+        snapshot.asks,
+        bids_known_from=snapshot.bids_known_from,
+        asks_known_to=snapshot.asks_known_to,
+    )
+
+
+def _set_levels(side: dict[str, str], rows: Iterable[Level], is_known: Callable[[str], bool] | None) -> None:
     for price, qty in rows:
-        # What is a key already is spelled right; only new spellings cost a look.
+        # What is a key already is spelled right, and in the range; only new prices cost a look.
         key = price if price in side else canonical_price(price)
-        if qty.strip("0."):
-            side[key] = qty
-        else:
+        if not qty.strip("0."):
             side.pop(key, None)
+        elif is_known is None or key in side or is_known(key):
+            side[key] = qty
 
 
 def _price(level: Level) -> Decimal:

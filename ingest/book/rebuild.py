@@ -7,7 +7,7 @@ it, and the missing range is told.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ingest.book.levels import Book
+from ingest.book.levels import Book, book_of
 from ingest.events import DepthDelta, DepthSnapshot
 
 
@@ -28,7 +28,7 @@ class RebuiltBook:
 
 def rebuild(snapshot: DepthSnapshot, deltas: Iterable[DepthDelta]) -> RebuiltBook:
     """Apply deltas, ordered by their ids, to a snapshot; those that it already holds are skipped."""
-    book = Book(snapshot.bids, snapshot.asks)
+    book = book_of(snapshot)
     update_id, ts_us, applied = snapshot.last_update_id, snapshot.ts_us, 0
     for delta in deltas:
         if delta.final_update_id <= update_id:

@@ -1,9 +1,10 @@
 """Fetching depth snapshots for the books that ask for one.
 
 Requests wait in one queue, bounded by the number of symbols because a symbol stands in it once. A
-few workers take what is due; the shared weight budget decides how fast they may go. A failed fetch
-is told to the book's machine, which asks again with a higher attempt number, and that number decides
-the jittered wait. Only a refusal that concerns the whole place (HTTP 451) leaves `run`.
+few workers take what is due; the shared weight budget decides how fast they may go, and `fetch` how
+deep a snapshot shall be. A failed fetch is told to the book's machine, which asks again with a higher
+attempt number, and that number decides the jittered wait. Only a refusal that concerns the whole place
+(HTTP 451) leaves `run`.
 """
 
 import asyncio
@@ -23,20 +24,19 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class SnapshotLimits:
-    """`levels` a side; a repeated attempt waits up to `first_s` doubled each time, at most `cap_s`."""
+    """A repeated attempt waits up to `first_s` doubled each time, at most `cap_s`."""
 
-    levels: int = 1_000
     workers: int = 4
     first_s: float = 0.5
     cap_s: float = 30.0
 
 
 class SnapshotFetcher:
-    """`fetch(symbol, levels)` asks the exchange; the outcome goes to `on_snapshot` or `on_failed`."""
+    """`fetch(symbol)` asks the exchange; the outcome goes to `on_snapshot` or `on_failed`."""
 
     def __init__(
         self,
-        fetch: Callable[[str, int], Awaitable[DepthSnapshot]],
+        fetch: Callable[[str], Awaitable[DepthSnapshot]],
         *,
         on_snapshot: Callable[[DepthSnapshot], None],
         on_failed: Callable[[str], None],
@@ -98,7 +98,7 @@ class SnapshotFetcher:
 
     async def _fetch_one(self, symbol: str) -> None:
         try:
-            snapshot = await self._fetch(symbol, self._limits.levels)
+            snapshot = await self._fetch(symbol)
         except LocationRefused:
             raise
         except (ExchangeError, BudgetExhausted) as error:

@@ -21,6 +21,7 @@ from typing import Final
 from ingest.buffer.numeric import NUMERICS
 from ingest.buffer.tables import Table
 from ingest.events import (
+    ALL_ASKS,
     AggTrade,
     AvgPrice,
     BookTicker,
@@ -193,15 +194,24 @@ def depth_delta(symbol_id: int, event: DepthDelta) -> bytes:
 
 def depth_snapshot(symbol_id: int, event: DepthSnapshot) -> bytes:
     """A line of `DEPTH_SNAPSHOTS`."""
-    _, last_id, ts_us, bids, asks, reason, recv_ns = event
-    return b"%b\t%d\t%b\t%d\t%b\t%b\n" % (
+    _, last_id, ts_us, bids, asks, reason, recv_ns, bids_known_from, asks_known_to = event
+    return b"%b\t%d\t%b\t%d\t%b\t%b\t%b\t%b\n" % (
         _iso(ts_us),
         last_id,
         _iso(recv_ns // 1_000),
         symbol_id,
         _arrays(bids, asks),
         _escaped(reason),
+        _bound(bids_known_from),
+        _bound(asks_known_to),
     )
+
+
+def _bound(price: str) -> bytes:
+    raw = price.encode("ascii")
+    if price != ALL_ASKS and raw.translate(None, b"0123456789."):
+        raise ValueError(f"not the bound of a book: {price!r:.80}")
+    return raw
 
 
 def _out_of_range(event: Event) -> ValueError:

@@ -129,6 +129,8 @@ DEPTH_SNAPSHOTS: Final = _table(
         "ask_prices": "numeric[]",
         "ask_qtys": "numeric[]",
         "reason": "text",
+        "bids_known_from": "numeric",
+        "asks_known_to": "numeric",
     },
     key=("symbol_id", "ts", "last_update_id"),
     copy_format="text",

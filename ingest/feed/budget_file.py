@@ -109,6 +109,15 @@ class SharedBudget:
         """What is in the window now (a reading for metrics, taken without the lock)."""
         return self._windows[name].used(self._clock.monotonic_s())
 
+    def room(self, name: Budget, *, share: float) -> int:
+        """What may be taken now, at most, to leave the rest of the limit to others; never below 0.
+
+        A reading without the lock, for work that can wait: somebody else may take it first.
+        """
+        if self.banned_for_s():
+            return 0
+        return max(int(self._windows[name].limit.amount * share) - self.used(name), 0)
+
     def filling(self) -> dict[str, tuple[int, int]]:
         """Of each window by name: what is in it now, and its limit."""
         return {name.value: (self.used(name), window.limit.amount) for name, window in self._windows.items()}

@@ -74,6 +74,16 @@ BOARD_METRICS = (
     ),
     _gauge("ingest_shard_books_live", _SHARD, "Order books that are known to be right."),
     _gauge("ingest_shard_books_wanted", _SHARD, "Order books in the plan."),
+    _gauge("ingest_shard_books_shallow", _SHARD, "Live books known less deep than they shall be."),
+    _counter("ingest_shard_book_audits_total", _SHARD, "Live books compared with the exchange's."),
+    _counter("ingest_shard_book_audits_differing_total", _SHARD, "Those that differed in any level."),
+    _counter(
+        "ingest_shard_book_audits_inconclusive_total",
+        _SHARD,
+        "Looks that could not be compared.",
+    ),
+    _counter("ingest_shard_book_audit_levels_total", _SHARD, "Levels of books that were compared."),
+    _counter("ingest_shard_book_audit_mismatches_total", _SHARD, "Those levels that differed."),
     _counter("ingest_shard_snapshots_fetched_total", _SHARD, "Depth snapshots fetched by REST."),
     _gauge("ingest_shard_snapshots_waiting", _SHARD, "Depth snapshots waiting for request weight."),
     _gauge("ingest_shard_rest_weight_used", _SHARD, "Request weight used in the running minute."),
@@ -148,6 +158,7 @@ ALERT_METRICS = (
 PER_STREAM_METRICS = (
     _gauge("ingest_stream_age_seconds", _STREAM, "Age of the newest committed row.", "seconds"),
     _gauge("ingest_stream_threshold_seconds", _STREAM, "Silence that makes it suspect.", "seconds"),
+    _gauge("ingest_book_known_levels", ("market", "symbol", "side"), "Levels of a live book that are known."),
 )
 
 METRICS = (

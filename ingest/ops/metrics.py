@@ -110,6 +110,9 @@ def collect_samples(
         _put_alerts(samples, vigil.alerts)
     if per_stream:
         _put_streams(samples, rows)
+        for shard in facts.shards:
+            if shard.board is not None:
+                _put_books(samples, shard.board)
     return samples
 
 
@@ -157,6 +160,12 @@ def _header_values(header: HeaderValues, now_wall_ns: int) -> Sequence[tuple[str
         ("commit_latency_p99_seconds", header.commit_latency_p99_us * US),
         ("books_live", header.books_live),
         ("books_wanted", header.books_wanted),
+        ("books_shallow", header.books_shallow),
+        ("book_audits_total", header.book_audits),
+        ("book_audits_differing_total", header.book_audits_differing),
+        ("book_audits_inconclusive_total", header.book_audits_inconclusive),
+        ("book_audit_levels_total", header.book_audit_levels),
+        ("book_audit_mismatches_total", header.book_audit_mismatches),
         ("snapshots_fetched_total", header.snapshots_fetched),
         ("snapshots_waiting", header.snapshots_waiting),
         ("rest_weight_used", header.rest_weight_used),
@@ -278,6 +287,13 @@ def _put_streams(samples: Samples, rows: Sequence[StreamFreshness]) -> None:
         samples.put("ingest_stream_threshold_seconds", row.threshold_s, *labels)
         if row.age_s is not None:
             samples.put("ingest_stream_age_seconds", row.age_s, *labels)
+
+
+def _put_books(samples: Samples, board: BoardSnapshot) -> None:
+    for key, values in board.streams:
+        if values.known_bids >= 0:
+            samples.put("ingest_book_known_levels", values.known_bids, key.market, key.symbol, "bids")
+            samples.put("ingest_book_known_levels", values.known_asks, key.market, key.symbol, "asks")
 
 
 def _age_s(at_ns: int, now_ns: int) -> float | None:

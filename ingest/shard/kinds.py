@@ -92,6 +92,11 @@ class DepthStream(_ConsecutiveStream):
         for action in self.book.on_disconnected():
             self._act(action)
 
+    @property
+    def known_levels(self) -> tuple[int, int]:
+        book = self.book.book
+        return (-1, -1) if book is None else (len(book.bids), len(book.asks))
+
     def _tell_book(self, event: DepthDelta) -> None:
         actions = self.book.on_delta(event)
         if actions:

@@ -18,22 +18,25 @@ from pathlib import Path
 import aiohttp
 import structlog
 
+from ingest.binance.limits import depth_weight
 from ingest.binance.rest import RestClient
 from ingest.board.layout import ShardState
 from ingest.board.mapped import BoardWriter, board_path
+from ingest.book.depths import DepthGoals, first_levels
 from ingest.book.snapshots import SnapshotFetcher, SnapshotLimits
 from ingest.buffer.batcher import Batcher, BatchLimits
 from ingest.buffer.spool import Spool
 from ingest.buffer.spool_limits import SpoolLimits, SpoolStats
 from ingest.clock import Clock
 from ingest.config import Settings, history_leaves, session_limits
-from ingest.events import StreamKey
+from ingest.events import DepthSnapshot, StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
 from ingest.feed.dialling import open_session
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
 from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
+from ingest.shard.looks import LookLimits, Looks
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.shard.records import Refusals, SessionRecords
@@ -89,9 +92,11 @@ class Shard:
         self._records = SessionRecords(
             job.plan.shard, self._journal, clock=tools.clock, kept_frames_per_minute=_KEPT_FRAMES_PER_MINUTE
         )
+        self._goals = _depth_goals(job.settings)
         self._books = self._make_books()
         self._fetcher = self._make_fetcher()
         self._books.attach(self._fetcher)
+        self._looks = self._make_looks()
         self._feeds = Feeds(self._surroundings())
         self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
         self._writer = self._make_writer()
@@ -125,6 +130,7 @@ class Shard:
                 receiving.create_task(self._feeds.run(orders), name="feeds"),
                 receiving.create_task(self._fetcher.run(), name="snapshots"),
                 receiving.create_task(self._look_after_books(), name="books"),
+                receiving.create_task(self._looks.run(), name="looks"),
             ]
             if self._job.settings.backfill.enabled:
                 tasks.append(receiving.create_task(self._repairer.run(), name="repairs"))
@@ -163,17 +169,42 @@ class Shard:
             instant=self._instant,
             store_every_s=spot.snapshot_every_s,
             stored_levels=spot.stored_levels,
+            wanted_levels=spot.snapshot_limit,
         )
 
     def _make_fetcher(self) -> SnapshotFetcher:
         return SnapshotFetcher(
-            self._tools.rest.depth,
+            self._first_snapshot,
             on_snapshot=self._books.on_snapshot,
             on_failed=self._books.on_failed,
             clock=self._tools.clock,
             rng=self._tools.rng,
-            limits=SnapshotLimits(levels=self._job.settings.spot.snapshot_limit),
+            limits=SnapshotLimits(),
         )
+
+    async def _first_snapshot(self, symbol: str) -> DepthSnapshot:
+        """As deep as the weight allows that all shards share, which start their books together."""
+        missing = (self._books.wanted - self._books.live) * self._job.settings.service.shards
+        room = self._tools.budget.room(Budget.WEIGHT, share=1.0)
+        levels = first_levels(self._goals, depth_weight, missing=missing, room=room)
+        return await self._tools.rest.depth(symbol, levels)
+
+    def _make_looks(self) -> Looks:
+        tools = self._tools
+        return Looks(
+            self._books,
+            tools.rest.depth,
+            self._spare_weight,
+            clock=tools.clock,
+            rng=tools.rng,
+            limits=LookLimits(self._goals, self._job.settings.spot.audit_every_s),
+        )
+
+    def _spare_weight(self) -> int:
+        """What may go into second looks now: their share, less what the missing books will take."""
+        share = self._job.settings.limits.optional_share
+        needed = self._fetcher.waiting * depth_weight(self._goals.first)
+        return self._tools.budget.room(Budget.WEIGHT, share=share) - needed
 
     def _surroundings(self) -> Surroundings:
         tools = self._tools
@@ -214,6 +245,17 @@ class Shard:
             weight_used=lambda: budget.used(Budget.WEIGHT),
             spool=SpoolStats if spool is None else spool.stats,
         )
+
+
+def _depth_goals(settings: Settings) -> DepthGoals:
+    spot = settings.spot
+    return DepthGoals(
+        first=spot.first_snapshot_limit,
+        full=spot.snapshot_limit,
+        deepest=spot.deepest_snapshot_limit,
+        deepest_books=spot.deepest_books,
+        audit=spot.audit_levels,
+    )
 
 
 def _batch_limits(settings: Settings) -> BatchLimits:

@@ -137,6 +137,8 @@ class StatusWriter:
             spool_full=int(spooled.is_full),
             spooled_rows_ever=spooled.spooled_rows,
             spool_damaged_batches=spooled.damaged_batches,
+            books_shallow=sources.books.shallow,
+            **sources.books.audits.by_field(),
         )
 
 
@@ -164,6 +166,7 @@ def _feed_values(carried: CarriedFeed) -> FeedValues:
 
 
 def _stream_values(stream: Stream, *, feed_is_live: bool) -> StreamValues:
+    known_bids, known_asks = stream.known_levels
     return StreamValues(
         state=_coarse_state(stream, feed_is_live=feed_is_live),
         feed=stream.feed,
@@ -177,6 +180,8 @@ def _stream_values(stream: Stream, *, feed_is_live: bool) -> StreamValues:
         gaps_opened=stream.gaps_opened,
         refused_rows=stream.refused_rows,
         reconnects=stream.reconnects,
+        known_bids=known_bids,
+        known_asks=known_asks,
     )
 
 

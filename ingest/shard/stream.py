@@ -108,6 +108,11 @@ class Stream:
     def overlap(self, begins: bool) -> None:
         """From now on two connections bring the stream (or no longer): newer may come before older."""
 
+    @property
+    def known_levels(self) -> tuple[int, int]:
+        """Bids and asks that are known of its book; -1 where there is no live one."""
+        return -1, -1
+
     def leave(self) -> None:
         """The stream is given up: say what is owed."""
         if self._refused is not None:

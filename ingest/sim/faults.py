@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_origin
 
 Until: TypeAlias = Literal["lifted", "reconnect", "resubscribe"]
-Damage: TypeAlias = Literal["truncated", "non_utf8", "unknown_event", "wrong_type", "oversized"]
+Damage: TypeAlias = Literal["truncated", "non_utf8", "unknown_event", "wrong_type", "oversized", "altered"]
 
 
 class FaultError(ValueError):

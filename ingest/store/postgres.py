@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from ingest.binance.answers import Instrument
+from ingest.book.moment import StoredMoment
 from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import TABLES, Conflict, Table
@@ -173,7 +174,7 @@ class PostgresSink:
         async with self.session() as connection:
             return await lookup.resume_points(connection, market, symbols, kinds, since_us=since_us)
 
-    async def stored_book(self, market: str, symbol: str, *, at_us: int) -> lookup.StoredBook | None:
+    async def stored_book(self, market: str, symbol: str, *, at_us: int | None = None) -> StoredMoment | None:
         """See `lookup.stored_book`."""
         async with self.session() as connection:
             return await lookup.stored_book(connection, market, symbol, at_us=at_us)

@@ -35,7 +35,8 @@ WHERE
     AND g.kind = filled.kind
     AND g.first_id = filled.first_id
     AND g.last_id = filled.last_id
-    AND g.state = 'open';
+    -- What cannot be fetched may still have been late.
+    AND g.state IN ('open', 'unrepairable');
 
 -- name: count_open_gaps
 SELECT market, symbol, kind, count(*) AS gaps

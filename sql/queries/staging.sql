@@ -33,10 +33,29 @@ INSERT INTO spot_raw.depth_deltas
 SELECT * FROM pg_temp.stage_depth_deltas ORDER BY symbol_id, ts, final_update_id
 ON CONFLICT (symbol_id, ts, final_update_id) DO NOTHING;
 
+-- A book that stands still may be stored again at the same update: known further than before, or right at
+-- last. What is known less far never takes the place of what is known further.
 -- name: merge_depth_snapshots
-INSERT INTO spot_raw.depth_snapshots
-SELECT * FROM pg_temp.stage_depth_snapshots ORDER BY symbol_id, ts, last_update_id
-ON CONFLICT (symbol_id, ts, last_update_id) DO NOTHING;
+INSERT INTO spot_raw.depth_snapshots AS s
+SELECT DISTINCT ON (symbol_id, ts, last_update_id) *
+FROM pg_temp.stage_depth_snapshots
+ORDER BY symbol_id, ts, last_update_id, reason <> 'audit', bids_known_from, asks_known_to DESC
+ON CONFLICT (symbol_id, ts, last_update_id) DO UPDATE SET
+    recv_ts = excluded.recv_ts,
+    bid_prices = excluded.bid_prices,
+    bid_qtys = excluded.bid_qtys,
+    ask_prices = excluded.ask_prices,
+    ask_qtys = excluded.ask_qtys,
+    reason = excluded.reason,
+    bids_known_from = excluded.bids_known_from,
+    asks_known_to = excluded.asks_known_to
+WHERE
+    (excluded.reason = 'audit' AND s.reason <> 'audit')
+    OR (
+        excluded.bids_known_from <= s.bids_known_from
+        AND excluded.asks_known_to >= s.asks_known_to
+        AND (excluded.bids_known_from, excluded.asks_known_to) <> (s.bids_known_from, s.asks_known_to)
+    );
 
 -- name: merge_tickers
 INSERT INTO spot_raw.tickers

@@ -174,6 +174,17 @@ async def test_filling_tells_what_is_used_and_what_may_be(path: Path) -> None:
         assert all(used <= limit for used, limit in filling.values())
 
 
+async def test_room_leaves_the_rest_of_the_limit_to_others(path: Path) -> None:
+    """Work that can wait goes up to its share only, and not at all during a ban."""
+    with a_budget(path) as budget:
+        await budget.acquire(Budget.WEIGHT, 30)
+        assert (budget.room(Budget.WEIGHT, share=0.5), budget.room(Budget.WEIGHT, share=1.0)) == (20, 70)
+        await budget.acquire(Budget.WEIGHT, 40)
+        assert budget.room(Budget.WEIGHT, share=0.5) == 0
+        await budget.ban(60)
+        assert budget.room(Budget.WEIGHT, share=1.0) == 0
+
+
 async def test_budget_outlives_its_processes(path: Path) -> None:
     """A service that crash-loops stays within the limits."""
     with a_budget(path) as budget:

@@ -12,7 +12,7 @@ from ingest.buffer import encode
 from ingest.buffer.batcher import Batch, Batcher, BatchLimits
 from ingest.buffer.tables import DEPTH_DELTAS, DEPTH_SNAPSHOTS, Table
 from ingest.cli import main
-from ingest.events import DepthDelta, DepthSnapshot, StreamKey
+from ingest.events import DepthDelta, DepthSnapshot, Gap, StreamKey
 from ingest.store.postgres import PostgresSink
 from ingest.store.publish import StreamRow
 from ingest.store.rhythms import StoredRhythm, save_rhythms
@@ -41,7 +41,7 @@ def _delta(first: int, final: int, price: str, qty: str) -> DepthDelta:
     return DepthDelta("BTCUSDT", first, final, T0_US + final * 1_000, [(price, qty)], [], T0_US * 1_000)
 
 
-async def _store_book(url: str, deltas: list[DepthDelta]) -> None:
+async def _store_book(url: str, deltas: list[DepthDelta], *gaps: Gap) -> None:
     snapshot = DepthSnapshot(
         "BTCUSDT",
         100,
@@ -50,6 +50,7 @@ async def _store_book(url: str, deltas: list[DepthDelta]) -> None:
         [("11.00000000", "2.50000000")],
         "sync",
         T0_US * 1_000,
+        bids_known_from="8.5",
     )
     async with PostgresSink.opened(url, connections=1) as sink:
         symbol_id = (await sink.instrument_ids("spot", [BTC]))["BTCUSDT"]
@@ -57,6 +58,8 @@ async def _store_book(url: str, deltas: list[DepthDelta]) -> None:
         rows += [(DEPTH_DELTAS, encode.depth_delta(symbol_id, delta)) for delta in deltas]
         for table, row in rows:
             await sink.write(_batch(table, row))
+        for gap in gaps:
+            await sink.write(_batch(table, row).with_rows([], gaps=(gap,)))
 
 
 def _batch(table: Table, row: bytes) -> Batch:
@@ -86,17 +89,67 @@ def test_book_is_rebuilt_at_a_moment(configured: str, capsys: pytest.CaptureFixt
     assert answer["asks"] == [["11.00000000", "2.50000000"]]
 
 
-def test_book_behind_a_hole_is_not_shown(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 3, the book before the hole, and which updates are missing."""
-    asyncio.run(
-        _store_book(configured, [_delta(101, 105, "9.50000000", "3.00000000"), _delta(110, 112, "8.0", "1")])
-    )
+def test_book_says_how_far_it_is_known(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Levels of each side, and the range in which they are all there are."""
+    asyncio.run(_store_book(configured, [_delta(101, 105, "9.50000000", "3.00000000")]))
 
-    code, answer = _book_at(capsys, "2026-09-21T15:00:00+00:00")
+    assert _run("book", "btcusdt", "--json") == 0
+    answer = orjson.loads(capsys.readouterr().out)
+    assert answer["levels_known"] == {"bids": 2, "asks": 1}
+    assert (answer["bids_known_from"], answer["asks_known_to"]) == ("8.5", "Infinity")
+
+    assert _run("book", "btcusdt") == 0
+    assert "2 bids down to 8.5, all asks" in " ".join(capsys.readouterr().out.split())
+
+
+HOLE = [_delta(101, 105, "9.50000000", "3.00000000"), _delta(110, 112, "8.0", "1")]
+
+
+def test_book_behind_a_hole_is_refused(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3, no levels, and which updates are missing, with the row of the ledger that has them."""
+    gap = Gap(
+        key=StreamKey("spot", "BTCUSDT", "depth"),
+        first_id=106,
+        last_id=109,
+        start_us=T0_US + 105_000,
+        end_us=T0_US + 112_000,
+        cause="restart",
+        repairable=False,
+        note="",
+        opened_us=T0_US + 113_000,
+    )
+    asyncio.run(_store_book(configured, HOLE, gap))
+
+    code, answer = _book_at(capsys, "2026-09-21T14:13:20.112+00:00")
 
     assert code == 3
-    assert answer["update_id"] == 105
-    assert answer["missing"] == [106, 109]
+    assert "bids" not in answer
+    assert (answer["refused"], answer["missing"], answer["known_again"]) == ("gap", [106, 109], None)
+    assert answer["reason"] == (
+        "updates 106 to 109 are missing; gap 1, 2026-09-21T14:13:20.105+00:00 to"
+        " 2026-09-21T14:13:20.112+00:00, cause restart, unrepairable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("14:13:20.108", "updates 106 to 109 are missing; the gap ledger has nothing of it"),
+        ("14:13:20.113", "nothing is stored that late, the newest row is of 2026-09-21T14:13:20.112"),
+        ("14:13:19", "no book is stored at or before it; the first is of 2026-09-21T14:13:20.000"),
+    ],
+)
+def test_book_of_a_moment_that_is_not_known_is_refused(
+    configured: str, capsys: pytest.CaptureFixture[str], at: str, reason: str
+) -> None:
+    """Inside a hole, beyond the newest row, before the first stored book: exit code 3 and a sentence."""
+    asyncio.run(_store_book(configured, HOLE))
+
+    assert _run("book", "BTCUSDT", "--at", f"2026-09-21T{at}") == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"the book of BTCUSDT at 2026-09-21T{at}" in told.err
+    assert reason in told.err
 
 
 def test_book_that_was_never_stored_is_an_error(configured: str, capsys: pytest.CaptureFixture[str]) -> None:

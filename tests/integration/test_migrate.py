@@ -23,6 +23,7 @@ CONTRACT = {
     ),
     "spot.depth_snapshots": (
         "symbol last_update_id ts bid_prices bid_qtys ask_prices ask_qtys reason recv_ts"
+        " bids_known_from asks_known_to"
     ),
     "spot.klines": (
         "symbol interval open_time close_time open high low close volume quote_volume trades"

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from ingest.binance.answers import Instrument
+from ingest.book.moment import Neighbour
 from ingest.buffer import encode, tables
 from ingest.buffer.batcher import Batch
 from ingest.buffer.tables import KLINES, TABLES, Table
@@ -646,13 +647,111 @@ async def test_stored_book_is_the_last_snapshot_and_the_deltas_after_it(sink: Po
     assert book.snapshot == snapshots[1]
     assert [delta.final_update_id for delta in book.deltas] == [21, 22, 23, 25]
     assert book.deltas[0] == deltas[3]
+    assert (book.next_delta, book.next_snapshot) == (
+        Neighbour(29, NOW_US + 29 * second - 300_000),
+        Neighbour(30, NOW_US + 30 * second),
+    )
+    assert book.newest_us == NOW_US + 31 * second - 300_000
+
+
+async def test_stored_book_of_no_moment_is_the_newest(sink: PostgresSink) -> None:
+    """The newest row of either table is the moment that is meant."""
+    await sink.write(a_batch([encode.depth_snapshot(7, a_snapshot(10))], table=tables.DEPTH_SNAPSHOTS))
+    delta = a_delta(11, ts_us=NOW_US + 500)
+    await sink.write(a_batch([encode.depth_delta(7, delta)], table=tables.DEPTH_DELTAS))
+
+    book = await sink.stored_book("spot", "BTCUSDT")
+
+    assert book is not None
+    assert (book.at_us, book.newest_us, book.deltas) == (NOW_US + 500, NOW_US + 500, [delta])
+
+
+async def test_stored_book_comes_with_what_the_ledger_has_against_it(sink: PostgresSink) -> None:
+    """Gaps of its updates that are not repaired; not those of other updates, kinds and symbols."""
+    rows = [encode.depth_snapshot(7, a_snapshot(10))]
+    depth = StreamKey("spot", "BTCUSDT", "depth")
+    gaps = [
+        a_gap(1, 9)._replace(key=depth),
+        a_gap(12, 14)._replace(key=depth),
+        a_gap(16, 19)._replace(key=depth),
+        a_gap(11, 14),
+        a_gap(11, 14)._replace(key=depth._replace(symbol="ETHUSDT")),
+    ]
+    await sink.write(a_batch(rows, *gaps, table=tables.DEPTH_SNAPSHOTS))
+    deltas = [a_delta(11, ts_us=NOW_US + 1), a_delta(15, ts_us=NOW_US + 5)]
+    await sink.write(a_batch([encode.depth_delta(7, d) for d in deltas], table=tables.DEPTH_DELTAS))
+
+    book = await sink.stored_book("spot", "BTCUSDT", at_us=NOW_US + 3)
+
+    assert book is not None
+    assert [(gap.first_id, gap.last_id) for gap in book.gaps] == [(12, 14)]
+
+
+async def test_depth_that_cannot_be_fetched_and_came_late_is_repaired(sink: PostgresSink) -> None:
+    """A gap of a kind that the exchange does not give again is closed all the same when its rows came."""
+    depth = StreamKey("spot", "BTCUSDT", "depth")
+    gap = a_gap(12, 14)._replace(key=depth, repairable=False)
+    await sink.write(a_batch([], gap, table=tables.DEPTH_DELTAS))
+    filled = GapFilled(depth, 12, 14, 1, gap.opened_us + 1)
+    await sink.write(a_batch([], filled, table=tables.DEPTH_DELTAS))
+
+    assert [row["state"] for row in await fetch(sink, "SELECT state FROM ops.gaps")] == ["repaired"]
+
+
+async def test_stored_book_is_known_as_far_as_its_row_says(sink: PostgresSink) -> None:
+    """Cut, whole, and from before the range was noted, when the outermost levels are all that is known."""
+    moments = [a_snapshot(n, ts_us=NOW_US + n) for n in (1, 2, 3)]
+    cut = moments[1]._replace(bids_known_from="61602.01000000", asks_known_to="61700.5")
+    rows = [encode.depth_snapshot(7, snapshot) for snapshot in (moments[0], cut, moments[2])]
+    await sink.write(a_batch(rows, table=tables.DEPTH_SNAPSHOTS))
+    await fetch(
+        sink,
+        "UPDATE spot_raw.depth_snapshots SET bids_known_from = NULL, asks_known_to = NULL"
+        " WHERE last_update_id = 3",
+    )
+    books = [await sink.stored_book("spot", "BTCUSDT", at_us=NOW_US + n) for n in (1, 2, 3)]
+
+    ranges = [
+        (book.snapshot.bids_known_from, book.snapshot.asks_known_to)
+        for book in books
+        if book is not None and book.snapshot is not None
+    ]
+    assert ranges == [("0", "Infinity"), ("61602.01000000", "61700.5"), ("61602.01000000", "61602.02000000")]
+
+
+@pytest.mark.parametrize(
+    ("known", "reason", "is_replaced"),
+    [
+        (("1", "Infinity"), "deepened", True),
+        (("61602", "Infinity"), "periodic", False),
+        (("1", "61700"), "periodic", False),
+        (("61602", "Infinity"), "audit", True),
+    ],
+)
+async def test_stored_book_that_stood_still_is_replaced_by_a_better_one(
+    sink: PostgresSink, known: tuple[str, str], reason: str, is_replaced: bool
+) -> None:
+    """Deeper on one side and not shallower on the other, or right at last; by nothing else of that update."""
+    first = a_snapshot(5)._replace(bids_known_from="61600")
+    await sink.write(a_batch([encode.depth_snapshot(7, first)], table=tables.DEPTH_SNAPSHOTS))
+    again = first._replace(
+        bids=[("61602.01000000", "9.0")], reason=reason, bids_known_from=known[0], asks_known_to=known[1]
+    )
+    await sink.write(a_batch([encode.depth_snapshot(7, again)], table=tables.DEPTH_SNAPSHOTS))
+
+    book = await sink.stored_book("spot", "BTCUSDT")
+
+    assert book is not None
+    assert book.snapshot == (again if is_replaced else first)
 
 
 async def test_book_before_the_first_snapshot_is_unknown(sink: PostgresSink) -> None:
     """Nothing can be said about a time before the first snapshot, or about an unknown symbol."""
     await sink.write(a_batch([ROWS[tables.DEPTH_SNAPSHOTS]], table=tables.DEPTH_SNAPSHOTS))
 
-    assert await sink.stored_book("spot", "BTCUSDT", at_us=NOW_US - 1) is None
+    book = await sink.stored_book("spot", "BTCUSDT", at_us=NOW_US - 1)
+    assert book is not None
+    assert (book.snapshot, book.next_snapshot) == (None, Neighbour(1, NOW_US))
     assert await sink.stored_book("spot", "NOUSDT", at_us=NOW_US) is None
 
 

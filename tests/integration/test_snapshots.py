@@ -48,7 +48,7 @@ class Exchange:
         self.failed.append(symbol)
         self.react(symbol)
 
-    async def depth(self, symbol: str, levels: int) -> DepthSnapshot:
+    async def depth(self, symbol: str) -> DepthSnapshot:
         self.asked.append((symbol, asyncio.get_running_loop().time()))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
@@ -56,7 +56,7 @@ class Exchange:
         self.busy -= 1
         if self.troubles.get(symbol):
             raise self.troubles[symbol].pop(0)
-        return DepthSnapshot(symbol, levels, 0, [], [], "resync", 0)
+        return DepthSnapshot(symbol, 1, 0, [], [], "resync", 0)
 
 
 @asynccontextmanager

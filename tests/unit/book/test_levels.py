@@ -158,6 +158,78 @@ def test_a_book_is_a_dictionary_of_numbers(bids: list[Level], asks: list[Level],
     assert len(book) == len(left) + len(right)
 
 
+@pytest.mark.parametrize(
+    ("price", "kept"), [("99.99999999", False), ("100.00000000", True), ("100.00000001", True), ("100", True)]
+)
+def test_bids_below_the_known_range_are_not_kept(price: str, kept: bool) -> None:
+    """The bound itself is known; what lies beyond has neighbours that nobody knows."""
+    book = Book(bids_known_from="100.00000000")
+
+    book.apply([(price, "1.0")], [])
+
+    assert bool(book.bids) is kept
+    assert book.bids_are_cut
+    assert not book.asks_are_cut
+
+
+@pytest.mark.parametrize(
+    ("price", "kept"),
+    [("123456789012.00000001", False), ("123456789012.00000000", True), ("5", True), ("123456789013", False)],
+)
+def test_asks_above_the_known_range_are_not_kept(price: str, kept: bool) -> None:
+    """Prices that floats cannot tell apart are told apart."""
+    book = Book(asks_known_to="123456789012.00000000")
+
+    book.apply([], [(price, "1.0")])
+
+    assert bool(book.asks) is kept
+
+
+def test_level_out_of_range_may_be_removed() -> None:
+    """Removing what is not there does nothing, in the range and beyond."""
+    book = Book([("100", "1")], bids_known_from="100")
+
+    book.apply([("50", "0"), ("100", "0")], [])
+
+    assert book.bids == {}
+    assert book.is_exhausted
+
+
+def test_whole_book_is_never_exhausted() -> None:
+    """A side without levels, of which all is known, has none."""
+    assert not Book().is_exhausted
+    assert Book(asks_known_to="100").is_exhausted
+    assert not Book(asks=[("99", "1")], asks_known_to="100").is_exhausted
+
+
+def test_known_top_says_how_far_it_reaches() -> None:
+    """As far as the book does, or as far as its last level where there are more."""
+    book = Book([("9", "1"), ("8", "1")], [("11", "1"), ("12", "1")], asks_known_to="20")
+
+    assert book.known_top(1)[2:] == ("9.00000000", "11.00000000")
+    assert book.known_top(2)[2:] == ("0", "20")
+    assert book.known_top(0) == ([], [], "0", "20")
+
+
+BOUND = st.sampled_from(["0", "3", "3.5", "123456789012.5", "Infinity"])
+
+
+@given(bids=ROWS, asks=ROWS, bids_known_from=BOUND, asks_known_to=BOUND)
+def test_a_cut_book_is_the_known_part_of_the_whole_one(
+    bids: list[Level], asks: list[Level], bids_known_from: str, asks_known_to: str
+) -> None:
+    """Nothing is missing of the known range, and nothing is there of what lies beyond."""
+    cut = Book(bids, asks, bids_known_from=bids_known_from, asks_known_to=asks_known_to)
+    lowest, highest = Decimal(bids_known_from), Decimal(asks_known_to)
+
+    assert {Decimal(p): q for p, q in cut.bids.items()} == {
+        p: q for p, q in model(bids).items() if p >= lowest
+    }
+    assert {Decimal(p): q for p, q in cut.asks.items()} == {
+        p: q for p, q in model(asks).items() if p <= highest
+    }
+
+
 def model(rows: list[Level]) -> dict[Decimal, str]:
     """Return what a side must hold after these changes."""
     levels = {Decimal(price): qty for price, qty in rows}

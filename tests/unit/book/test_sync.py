@@ -5,6 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from ingest.book.sync import (
+    WITH_BOOK,
+    BookCompared,
+    BookDeepened,
     BookLive,
     BookLost,
     BookSync,
@@ -64,12 +67,28 @@ def live() -> BookSync:
     return sync
 
 
+def verifying() -> BookSync:
+    """Build a machine whose book is right after 20 and is about to be compared."""
+    sync = live()
+    assert sync.look_again()
+    return sync
+
+
+def reaching() -> BookSync:
+    """Build a machine whose book is right after 20, with a snapshot of 25 to compare it with."""
+    sync = verifying()
+    assert sync.on_snapshot(snapshot(25)) == []
+    return sync
+
+
 BUILDERS: dict[State, Callable[[], BookSync]] = {
     State.IDLE: idle,
     State.ORPHANED: orphaned,
     State.BUFFERING: buffering,
     State.BRIDGING: bridging,
     State.LIVE: live,
+    State.VERIFYING: verifying,
+    State.REACHING: reaching,
 }
 
 
@@ -85,11 +104,11 @@ def test_only_a_live_machine_shows_a_book(state: State) -> None:
     sync = BUILDERS[state]()
 
     assert sync.state is state
-    assert (sync.book is not None) == (state is State.LIVE)
-    assert sync.update_id == (20 if state is State.LIVE else None)
+    assert (sync.book is not None) == (state in WITH_BOOK)
+    assert sync.update_id == (20 if state in WITH_BOOK else None)
 
 
-@pytest.mark.parametrize("state", [State.IDLE, State.BRIDGING, State.LIVE])
+@pytest.mark.parametrize("state", [State.IDLE, State.BRIDGING, State.LIVE, State.REACHING])
 def test_an_answer_that_nobody_asked_for_raises_and_changes_nothing(state: State) -> None:
     """Empty cells of the table are the caller's mistake, and harmless to the machine."""
     sync = BUILDERS[state]()
@@ -379,3 +398,207 @@ def test_a_stream_that_is_back_uses_the_snapshot_that_is_still_to_come() -> None
     assert sync.on_delta(delta(50, 55)) == []
     assert sync.on_snapshot(snapshot(20)) == [RequestSnapshot("BTCUSDT", 1)]
     assert sync.on_snapshot(snapshot(52)) == [BookLive("BTCUSDT", 55)]
+
+
+# --- looked at again --------------------------------------------------------------------------------
+
+TOP: list[Level] = [("101.00000000", "1"), ("102.00000000", "2")]
+
+
+def cut_snapshot(last: int, *, levels: int = 1) -> DepthSnapshot:
+    """Build a snapshot of a book that goes on behind its asks."""
+    return snapshot(last, asks=TOP[:levels])._replace(asks_known_to=TOP[levels - 1][0])
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.LIVE])
+def test_only_a_live_book_is_looked_at_again(state: State) -> None:
+    """Where nothing can be compared, or a snapshot is on its way already, none is to be fetched."""
+    sync = BUILDERS[state]()
+
+    assert not sync.look_again()
+    assert sync.state is state
+
+
+def test_a_book_is_followed_while_it_is_looked_at() -> None:
+    """A look takes nothing away from those who read the book."""
+    sync = verifying()
+
+    assert sync.on_delta(delta(21, 22)) == []
+    assert (sync.update_id, best_qty(sync)) == (22, "22")
+
+
+@pytest.mark.parametrize("last", [20, 21, 22])
+def test_a_look_compares_at_the_newest_update(last: int) -> None:
+    """The deltas since the look began are laid upon the snapshot; what both know is the same then."""
+    sync = verifying()
+    sync.on_delta(delta(21, 22))
+
+    assert sync.on_snapshot(snapshot(last)) == [BookCompared("BTCUSDT", 2, 0)]
+    assert (sync.state, sync.update_id) == (State.LIVE, 22)
+
+
+def test_a_look_that_is_ahead_waits_for_the_stream() -> None:
+    """The comparison is made when the book has reached the snapshot, and the book is shown meanwhile."""
+    sync = reaching()
+
+    assert sync.on_delta(delta(21, 23)) == []
+    assert best_qty(sync) == "23"
+    assert sync.on_delta(delta(24, 26)) == [BookCompared("BTCUSDT", 2, 0)]
+    assert sync.state is State.LIVE
+
+
+def test_a_look_that_is_too_old_says_nothing() -> None:
+    """The deltas before the look are gone, so that the snapshot cannot be brought up to the book."""
+    sync = verifying()
+
+    assert sync.on_snapshot(snapshot(19)) == [BookCompared("BTCUSDT", 0, 0)]
+    assert (sync.state, best_qty(sync)) == (State.LIVE, "20")
+
+
+@pytest.mark.parametrize("useless", [snapshot(20, bids=[("1.2.3", "1")]), snapshot(20, bids=[(ASK, "1")])])
+def test_a_look_at_rubbish_says_nothing(useless: DepthSnapshot) -> None:
+    """What is no book proves nothing about one."""
+    assert verifying().on_snapshot(useless) == [BookCompared("BTCUSDT", 0, 0)]
+
+
+def test_a_look_that_failed_leaves_the_book_live() -> None:
+    """Nobody waits for it."""
+    sync = verifying()
+
+    assert sync.on_snapshot_failed() == [BookCompared("BTCUSDT", 0, 0)]
+    assert (sync.state, best_qty(sync)) == (State.LIVE, "20")
+
+
+def test_a_book_that_differs_is_lost_and_replaced_at_once() -> None:
+    """The loss names the updates since the two last agreed; the snapshot's book takes its place."""
+    sync = live()  # agreed at the snapshot of 15
+    sync.on_delta(delta(21, 22, asks=[("103.00000000", "9")]))
+    assert sync.look_again()
+
+    assert sync.on_snapshot(snapshot(22)) == [
+        BookCompared("BTCUSDT", 3, 1),
+        BookLost("BTCUSDT", "audit", 16, 22),
+        BookLive("BTCUSDT", 22),
+    ]
+    assert sync.book is not None
+    assert list(sync.book.asks) == [ASK]
+
+
+def test_a_book_that_agreed_differs_since_then() -> None:
+    """A later loss does not take back what was found to be right."""
+    sync = verifying()
+    sync.on_snapshot(snapshot(20))
+    sync.on_delta(delta(21, 22, bids=[(BID, "777")]))
+    assert sync.look_again()
+
+    assert sync.on_snapshot(snapshot(22))[1] == BookLost("BTCUSDT", "audit", 21, 22)
+
+
+def test_a_deeper_look_deepens_the_book() -> None:
+    """What lies behind the first snapshot is known from then on."""
+    sync = buffering()
+    sync.on_snapshot(cut_snapshot(20))
+    assert sync.look_again()
+
+    assert sync.on_snapshot(snapshot(20, asks=TOP)) == [
+        BookCompared("BTCUSDT", 2, 0),
+        BookDeepened("BTCUSDT", 20),
+    ]
+    assert sync.book is not None
+    assert (sync.book.asks, sync.book.asks_are_cut) == (dict(TOP), False)
+
+
+def test_a_shallower_look_leaves_the_book_as_deep_as_it_was() -> None:
+    """An audit of a few levels takes nothing away."""
+    sync = buffering()
+    sync.on_snapshot(snapshot(20, asks=TOP))
+    assert sync.look_again()
+
+    assert sync.on_snapshot(cut_snapshot(20)) == [BookCompared("BTCUSDT", 2, 0)]
+    assert sync.book is not None
+    assert sync.book.asks == dict(TOP)
+
+
+def test_a_gap_while_looking_waits_for_the_snapshot_on_its_way() -> None:
+    """Two snapshots are never asked for at once; the one to come fits, or another is asked for."""
+    sync = verifying()
+
+    assert sync.on_delta(delta(25, 30)) == [BookLost("BTCUSDT", "gap", 21, 24)]
+    assert sync.on_snapshot(snapshot(23)) == [RequestSnapshot("BTCUSDT", 0)]
+    assert sync.on_snapshot(snapshot(24)) == [BookLive("BTCUSDT", 30)]
+
+
+def test_a_gap_before_the_snapshot_is_reached_asks_for_another() -> None:
+    """The one that is here was not asked for because of the gap, and is given up with the book."""
+    sync = reaching()
+
+    assert sync.on_delta(delta(22, 30)) == [
+        BookLost("BTCUSDT", "gap", 21, 21),
+        RequestSnapshot("BTCUSDT", 0),
+    ]
+    assert sync.state is State.BUFFERING
+
+
+@pytest.mark.parametrize(("build", "then"), [(verifying, State.ORPHANED), (reaching, State.IDLE)])
+def test_a_book_is_lost_with_its_stream_while_it_is_looked_at(
+    build: Callable[[], BookSync], then: State
+) -> None:
+    """As a live one; a snapshot on its way is still owed."""
+    sync = build()
+
+    assert sync.on_disconnected() == [BookLost("BTCUSDT", "disconnected", None, None)]
+    assert sync.state is then
+
+
+@pytest.mark.parametrize(("build", "asks"), [(verifying, False), (reaching, True)])
+def test_rubbish_while_looking_loses_the_book(build: Callable[[], BookSync], asks: bool) -> None:
+    """A snapshot is asked for unless one is on its way."""
+    sync = build()
+    actions = sync.on_delta(delta(21, 21, bids=[("1.2.3", "1")]))
+
+    assert actions[0] == BookLost("BTCUSDT", "malformed", None, None)
+    assert actions[1:] == ([RequestSnapshot("BTCUSDT", 0)] if asks else [])
+    assert sync.book is None
+
+
+def test_a_full_buffer_while_looking_makes_the_snapshot_too_old() -> None:
+    """The look says nothing then, and the book goes on."""
+    sync = live()
+    sync.max_buffered = 1
+    assert sync.look_again()
+    assert sync.on_delta(delta(21, 21)) == []
+    assert sync.on_delta(delta(22, 22)) == [BufferOverflowed("BTCUSDT", 1)]
+
+    assert sync.on_snapshot(snapshot(20)) == [BookCompared("BTCUSDT", 0, 0)]
+    assert best_qty(sync) == "22"
+
+
+# --- the known range --------------------------------------------------------------------------------
+
+
+def test_ghost_levels_are_not_shown() -> None:
+    """A delta tells of a level behind the snapshot's last one, but not of those between."""
+    sync = buffering()
+    sync.on_snapshot(cut_snapshot(20))
+    sync.on_delta(delta(21, 21, asks=[("150.00000000", "1")]))
+
+    assert sync.book is not None
+    assert list(sync.book.asks) == [ASK]
+
+
+def test_check_gives_a_book_up_whose_range_the_market_has_left() -> None:
+    """Without a known level the best price of that side is not known."""
+    sync = buffering()
+    sync.on_snapshot(cut_snapshot(20))
+    sync.on_delta(delta(21, 21, asks=[(ASK, "0")]))
+
+    assert sync.check() == [BookLost("BTCUSDT", "exhausted", None, None), RequestSnapshot("BTCUSDT", 0)]
+    assert sync.book is None
+
+
+def test_an_empty_snapshot_is_not_believed() -> None:
+    """It would make every later delta the whole of a book."""
+    sync = buffering()
+    empty = DepthSnapshot("BTCUSDT", 20, 0, [], [], "resync", 0)
+
+    assert sync.on_snapshot(empty) == [RequestSnapshot("BTCUSDT", 1)]

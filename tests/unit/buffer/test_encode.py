@@ -168,8 +168,23 @@ def test_depth_snapshot_escapes_its_reason() -> None:
     """A reason with a tab or a backslash stays one field."""
     line = encode.depth_snapshot(SYMBOL_ID, a_snapshot()._replace(reason="a\tb\\c\nd\0"))
 
-    assert line.split(b"\t")[-1] == b"a\\tb\\\\c\\nd\n"
+    assert line.split(b"\t")[-3] == b"a\\tb\\\\c\\nd"
     assert len(line.split(b"\t")) == len(tables.DEPTH_SNAPSHOTS.columns)
+
+
+def test_depth_snapshot_ends_with_the_range_in_which_it_is_known() -> None:
+    """A whole book is known from 0 to infinity, which the database takes for a number."""
+    whole, cut = a_snapshot(), a_snapshot()._replace(bids_known_from="1.50", asks_known_to="2.50")
+
+    assert encode.depth_snapshot(SYMBOL_ID, whole).endswith(b"\t0\tInfinity\n")
+    assert encode.depth_snapshot(SYMBOL_ID, cut).endswith(b"\t1.50\t2.50\n")
+
+
+@pytest.mark.parametrize("bound", ["1\t2", "NaN", "-1", "1e5"])
+def test_depth_snapshot_refuses_a_bound_that_is_no_plain_decimal(bound: str) -> None:
+    """Junk cannot become structure."""
+    with pytest.raises(ValueError, match="bound of a book"):
+        encode.depth_snapshot(SYMBOL_ID, a_snapshot()._replace(bids_known_from=bound))
 
 
 def test_depth_without_levels_has_empty_arrays() -> None:

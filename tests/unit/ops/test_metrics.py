@@ -47,7 +47,7 @@ def at(scraped: Scrape, name: str, **labels: str) -> float:
 
 def full_facts() -> ServiceFacts:
     """A service in which everything has happened at least once."""
-    board = a_board({BTC_TRADE: a_stream(), BTC_DEPTH: a_stream()})
+    board = a_board({BTC_TRADE: a_stream(), BTC_DEPTH: a_stream(known_bids=100, known_asks=90)})
     feed = FeedValues(feed=0, last_frame_ns=ago_ns(1), last_data_ns=ago_ns(2), last_ping_ns=ago_ns(3))
     return some_facts(
         a_shard(type(board)(board.identity, board.heartbeat, board.header, (feed,), board.streams))
@@ -73,6 +73,16 @@ def full_vigil() -> VigilFacts:
             delivered=21, failed_attempts=22, given_up=23, dropped=24, waiting=25, standing=26, held_back=27
         ),
     )
+
+
+def test_known_levels_are_those_of_live_books() -> None:
+    """A stream without a live book has no sample."""
+    trades = {BTC_TRADE: a_stream(), BTC_DEPTH: a_stream(known_bids=100, known_asks=0)}
+    scraped = scrape(some_facts(a_shard(a_board(trades))), per_stream=True)
+
+    known = {key: value for key, value in scraped.items() if key[0] == "ingest_book_known_levels"}
+    assert sorted(known.values()) == [0, 100]
+    assert at(scraped, "ingest_book_known_levels", market="spot", symbol="BTCUSDT", side="bids") == 100
 
 
 def test_exported_names_types_and_labels_are_exactly_those_of_the_table() -> None:

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from ingest.book.sync import BookSync
-from ingest.buffer.tables import DEPTH_SNAPSHOTS
-from ingest.events import DepthSnapshot, Level
-from ingest.shard.books import Books
+from ingest.buffer.tables import DEPTH_DELTAS, DEPTH_SNAPSHOTS
+from ingest.events import DepthSnapshot, Gap, Level
+from ingest.shard.books import AuditCounts, Books
 from ingest.shard.kinds import DepthStream
 from tests.unit.shard import builders as a
 from tests.unit.shard.builders import RECV_NS, Bench, SetClock
 
 EVERY_S = 300.0
+BIDS: list[Level] = [("100.00000000", "1.00000000"), ("99.00000000", "1.00000000")]
 
 
 @dataclass
@@ -49,10 +50,24 @@ class Shelf:
     def delta(self, first: int, final: int, *, symbol: str = a.SYMBOL) -> None:
         self.streams[symbol].accept({**a.depth(first, final), "s": symbol}, RECV_NS)
 
-    def snapshot(self, last: int, *, symbol: str = a.SYMBOL, bids: list[Level] | None = None) -> None:
+    def snapshot(
+        self, last: int, *, symbol: str = a.SYMBOL, bids: list[Level] | None = None, cut_at: str = "0"
+    ) -> None:
         bids = bids or [("99.00000000", "1.00000000")]
         asks = [("101.00000000", "1.00000000")]
-        self.books.on_snapshot(DepthSnapshot(symbol, last, 0, bids, asks, "resync", RECV_NS))
+        snapshot = DepthSnapshot(symbol, last, 0, bids, asks, "resync", RECV_NS, bids_known_from=cut_at)
+        self.books.on_snapshot(snapshot)
+
+    def live(self, *, cut_at: str = "0") -> None:
+        """A book of one snapshot and one delta, whose row has been taken."""
+        self.delta(1, 10)
+        self.snapshot(10, bids=BIDS, cut_at=cut_at)
+        self.stored()
+
+    def stored_rows(self) -> list[list[bytes]]:
+        """The rows of stored books, field by field; they are taken."""
+        batch = self.bench.taken(DEPTH_SNAPSHOTS)
+        return [row.rstrip(b"\n").split(b"\t") for row in batch.rows] if batch else []
 
     def stored(self) -> int:
         return self.bench.rows(DEPTH_SNAPSHOTS)
@@ -215,3 +230,111 @@ def test_every_book_is_looked_at_in_turn() -> None:
     seen = {kept.stream.symbol for _ in range(3) for kept in shelf.books._few()}
 
     assert seen == set(symbols)
+
+
+def test_stored_book_says_how_far_it_is_known() -> None:
+    """The range of the book, or as far as the stored levels go where there are more."""
+    shelf = Shelf()
+    shelf.delta(1, 10)
+    shelf.snapshot(10, bids=BIDS, cut_at="99.00000000")
+    assert [row[-2:] for row in shelf.stored_rows()] == [[b"99.00000000", b"Infinity"]]
+
+    short = Shelf(levels=1)
+    short.live()
+    short.bench.instant.now_s += EVERY_S
+    short.books.tick()
+    assert [row[-2:] for row in short.stored_rows()] == [[b"100.00000000", b"Infinity"]]
+
+
+def test_known_depth_is_that_of_the_snapshot_and_of_what_happened_since() -> None:
+    """Levels of the cut side, how many were asked for, and how fast the book moves."""
+    shelf = Shelf()
+    shelf.live(cut_at="99.00000000")
+    shelf.bench.instant.now_s += 10.0
+    shelf.delta(11, 110)
+
+    (known,) = shelf.books.known()
+    assert (known.symbol, known.asked, known.levels, known.updates_per_s) == (a.SYMBOL, 2, 2, 10.0)
+    shelf.books.tick()
+    assert shelf.books.shallow == 1
+
+
+def test_whole_book_is_not_shallow() -> None:
+    """Nothing was cut off, so there is nothing to deepen."""
+    shelf = Shelf()
+    shelf.live()
+    shelf.books.tick()
+
+    assert [known.levels for known in shelf.books.known()] == [None]
+    assert shelf.books.shallow == 0
+
+
+def test_book_that_is_deepened_is_stored_again() -> None:
+    """With what it knows now."""
+    shelf = Shelf()
+    shelf.live(cut_at="99.00000000")
+    assert shelf.books.look_again(a.SYMBOL)
+    assert shelf.books.known() == []
+    deeper = [*BIDS, ("98.00000000", "1.00000000"), ("97.00000000", "1.00000000")]
+    shelf.snapshot(10, bids=deeper, cut_at="97.00000000")
+
+    ((*_, reason, known_from, _),) = shelf.stored_rows()
+    assert (reason, known_from) == (b"deepened", b"97.00000000")
+    assert [(known.asked, known.levels) for known in shelf.books.known()] == [(4, 4)]
+    assert shelf.books.audits == AuditCounts(audits=1, levels=3)
+
+
+def test_only_live_books_are_looked_at_again() -> None:
+    """Not one that is unknown, nor one that is kept no longer, nor one that is being looked at."""
+    shelf = Shelf()
+    assert not shelf.books.look_again("ETHUSDT")
+    assert not shelf.books.look_again(a.SYMBOL)
+    shelf.live()
+    assert shelf.books.look_again(a.SYMBOL)
+    assert not shelf.books.look_again(a.SYMBOL)
+    shelf.books.remove(a.SYMBOL)
+    assert not shelf.books.look_again(a.SYMBOL)
+    shelf.snapshot(10)
+
+
+def test_book_that_differs_is_replaced_and_its_updates_become_a_gap() -> None:
+    """The rows since it last agreed are stored and not to be trusted; the right book is stored as `audit`."""
+    shelf = Shelf()
+    shelf.live()
+    shelf.delta(11, 20)
+    assert shelf.books.look_again(a.SYMBOL)
+    shelf.snapshot(20, bids=[("100.00000000", "7.00000000"), BIDS[1]])
+
+    assert [row[-3] for row in shelf.stored_rows()] == [b"audit"]
+    assert shelf.books.audits == AuditCounts(audits=1, differing=1, levels=3, mismatches=1)
+    (gap,) = (gap for gap in shelf.bench.gaps(DEPTH_DELTAS) if isinstance(gap, Gap))
+    assert (gap.first_id, gap.last_id, gap.cause) == (11, 20, "audit")
+    assert (gap.start_us, gap.end_us) == (a.T0_US + 10_000, a.T0_US + 20_000)
+    assert gap.note == "1 of 3 levels differ from the exchange's: stored, and not to be trusted"
+    assert not gap.repairable
+    assert shelf.books.live == 1
+
+
+def test_look_that_failed_is_inconclusive() -> None:
+    """Counted, and the book goes on."""
+    shelf = Shelf()
+    shelf.live()
+    shelf.books.look_again(a.SYMBOL)
+    shelf.books.on_failed(a.SYMBOL)
+
+    assert shelf.books.audits == AuditCounts(inconclusive=1)
+    assert shelf.books.live == 1
+
+
+def test_periodic_books_keep_up_with_their_number() -> None:
+    """As many are stored at each tick as the period asks for."""
+    symbols = [f"S{number}USDT" for number in range(900)]
+    shelf = Shelf(*symbols)
+    for symbol in symbols:
+        shelf.delta(1, 10, symbol=symbol)
+        shelf.snapshot(10, symbol=symbol)
+    shelf.stored()
+    shelf.bench.instant.now_s += EVERY_S
+    shelf.books.tick()
+
+    assert shelf.stored() == 6

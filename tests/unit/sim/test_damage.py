@@ -41,3 +41,12 @@ def test_wrong_type_is_json_with_a_list_for_a_price() -> None:
     assert orjson.loads(damaged(TRADE, "wrong_type"))["data"]["p"] == [1.0]
     assert orjson.loads(damaged(PARTIAL, "wrong_type"))["data"] == 7
     assert orjson.loads(damaged(b'{"lastUpdateId":7}', "wrong_type")) == [7]
+
+
+def test_altered_is_a_frame_like_any_other_with_another_quantity() -> None:
+    """Only the quantity furthest from the top differs; a frame without any stays as it is."""
+    depth = b'{"e":"depthUpdate","U":1,"u":2,"b":[["9.0","1.0"],["8.0","2.0"]],"a":[["10.0","0.00000000"]]}'
+
+    assert orjson.loads(damaged(depth, "altered")) == {**orjson.loads(depth), "a": [["10.0", "90.00000000"]]}
+    assert orjson.loads(damaged(TRADE, "altered"))["data"]["q"] == "92.00000000"
+    assert damaged(PARTIAL, "altered") == PARTIAL
