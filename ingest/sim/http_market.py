@@ -33,6 +33,7 @@ class Venue(Protocol):
     exchange: Exchange
     injection: Injection
     stale_books: dict[int, dict[str, Book]]
+    weight_by_minute: dict[int, int]
 
     def connect(self, names: list[str], *, combined: bool, microseconds: bool) -> Connection | None:
         """A connection subscribed to the names of its URL; None when they are too many."""
@@ -103,6 +104,8 @@ class MarketDoors:
     ) -> web.Response:
         params = Params(request.query)
         verdict = self._budget(request).take(_weight(endpoint, params), self._wall_us() / 1e6)
+        minute, weights = self._wall_us() // 60_000_000, self._venue.weight_by_minute
+        weights[minute] = max(weights.get(minute, 0), verdict.used_weight)
         if verdict.status != 200:
             return _limited(verdict, self._wall_us() // 1000)
         try:

@@ -21,6 +21,7 @@ def state_report(double: "ExchangeDouble") -> dict[str, object]:
         "connections_opened": double.opened,
         "connections": [_connection(each) for each in double.connections.values()],
         "violations": {**double.violations.as_dict(), "total": double.violations.total},
+        "weight_by_minute": {str(minute): used for minute, used in double.weight_by_minute.items()},
         "events": {"happened": double.ledger.happened, "dropped_from_ledger": double.ledger.dropped},
         "streams": _streams(double),
         "faults": [record.as_dict() for record in double.faults.values()],

@@ -87,6 +87,8 @@ class ExchangeDouble:
         self.injection = Injection(Random(self.config.seed))
         self.connections: dict[int, Connection] = {}
         self.stale_books: dict[int, dict[str, Book]] = {}
+        self.weight_by_minute: dict[int, int] = {}
+        """Request weight used in each minute since the epoch, by the address that used most."""
         self.opened = 0
         self._runner: web.AppRunner | None = None
         self._group = asyncio.TaskGroup()
