@@ -142,6 +142,21 @@ class SpoolSection(_Section):
     synchronous: Literal["full", "normal"] = "full"
 
 
+class CaptureSection(_Section):
+    """Frames as received, to files; `keep_mib` and `keep_s` bound all files together (0: unbounded)."""
+
+    enabled: bool = False
+    folder: str = Field(default="", description="empty: raw, under data_dir")
+    rotate_mib: int = Field(default=256, ge=1, le=65_536)
+    rotate_s: Annotated[float, Field(ge=1, le=604_800)] = 3_600.0
+    keep_mib: int = Field(default=20_480, ge=0)
+    keep_s: Annotated[float, Field(ge=0)] = 0.0
+    when_full: Literal["drop_oldest_file"] = "drop_oldest_file"
+    flush_s: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    buffer_mib: int = Field(default=64, ge=1, le=4_096, description="waits for the disk, per shard")
+    level: int = Field(default=3, ge=1, le=19, description="of zstd")
+
+
 class LimitsSection(_Section):
     """Our share of what the exchange allows this address, over all shards together."""
 
@@ -348,6 +363,7 @@ class Settings(_Section):
     service: ServiceSection = ServiceSection()
     batch: BatchSection = BatchSection()
     spool: SpoolSection = SpoolSection()
+    capture: CaptureSection = CaptureSection()
     limits: LimitsSection = LimitsSection()
     backfill: BackfillSection = BackfillSection()
     silence: SilenceSection = SilenceSection()

@@ -14,6 +14,7 @@ IngestError
 │   ├── RowsRefused        the server will not take these bytes
 │   └── SchemaMismatch     migrations and this program do not agree
 ├── SpoolError             the spool's folder cannot be used, or another process uses the file
+├── CaptureUnreadable      a file is no capture of ours, or its header is damaged
 ├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
 └── BoardError             the freshness board's file is not one of ours
 """
@@ -105,6 +106,10 @@ class SchemaMismatch(StoreError):
 
 class SpoolError(IngestError):
     """The spool's file cannot be used here, or another process has it open."""
+
+
+class CaptureUnreadable(IngestError):
+    """A file is not a capture that this program can read; the message says what it is not."""
 
 
 class EmbeddedServerError(IngestError):

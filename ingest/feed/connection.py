@@ -92,6 +92,7 @@ class Feed:
         self._stopped = False
         self._next_request_id = 1
         self._messages_of_ended = 0
+        self._epochs = 0
         self._last_frame_ns = 0
 
     async def run(self) -> None:
@@ -134,6 +135,12 @@ class Feed:
     def last_frame_ns(self) -> int:
         """Arrival of the newest frame of any kind, on whatever connection."""
         return max([self._last_frame_ns, *(session.last_frame_ns for session in self._open)])
+
+    @property
+    def epoch(self) -> int:
+        """Which connection has delivered last, counted from 1 (0: it has ended, or none has)."""
+        speaker = self._floor.speaker
+        return speaker.epoch if speaker is not None else 0
 
     # ------------------------------------------------------------------ what the exchange says
 
@@ -248,6 +255,8 @@ class Feed:
         log.warning("ws.connect_failed", feed=self.number, url=self.url, reason=str(error))
 
     def _opened(self, session: Session) -> None:
+        self._epochs += 1
+        session.epoch = self._epochs
         self._open.append(session)
         log.info(
             "ws.connect",

@@ -33,6 +33,8 @@ class FeedSession:
     feed: int
     url: str
     connected_wall_ns: int
+    epoch: int = 0
+    """Which of the feed's connections it is, counted from 1."""
 
 
 @dataclass(frozen=True)

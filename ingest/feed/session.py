@@ -73,6 +73,8 @@ class Session:
         self.url = url
         self.messages = 0
         """Frames with data or answers in them."""
+        self.epoch = 0
+        """Which connection of its feed it is, counted from 1; 0 before it is open."""
         self.last_frame_ns = 0
         self.signs = Signs()
         self.wanted: asyncio.Future[str] = loop.create_future()
@@ -108,7 +110,7 @@ class Session:
     @property
     def facts(self) -> FeedSession:
         """What is told of it to others."""
-        return FeedSession(self._link.feed, self.url, self.signs.connected_wall_ns)
+        return FeedSession(self._link.feed, self.url, self.signs.connected_wall_ns, self.epoch)
 
     def age_s(self) -> float:
         """Seconds since it was opened."""

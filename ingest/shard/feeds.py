@@ -31,6 +31,7 @@ from ingest.feed.budget_file import SharedBudget
 from ingest.feed.connection import Feed
 from ingest.feed.contract import FeedLimits
 from ingest.shard.books import Books
+from ingest.shard.captured import NO_CAPTURE, Capture
 from ingest.shard.kinds import DepthStream, make_stream
 from ingest.shard.orders import Adopt, Drop, Order, Probe, ReplaceFeed, Resubscribe
 from ingest.shard.pipeline import FeedLane, SessionCounters
@@ -63,6 +64,7 @@ class Surroundings:
     look_up: Callable[[Collection[StreamKey]], Awaitable[ResumePoints]]
     """The newest committed events of streams; waits for the database. Raises StoreError."""
     limits: FeedLimits = field(default_factory=FeedLimits)
+    capture: Capture = NO_CAPTURE
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,18 +150,21 @@ class Feeds:
 
     def _resubscribe(self, keys: Collection[StreamKey]) -> None:
         for carried, streams in self._by_feed(keys):
-            if not carried.feed.resubscribe(
-                carried.lane.names_of(streams), self._marking(carried.lane, streams)
-            ):
+            if not carried.feed.resubscribe(carried.lane.names_of(streams), self._marking(carried, streams)):
                 log.info("order.pointless", order="Resubscribe", feed=carried.feed.number)
 
-    def _marking(self, lane: FeedLane, streams: Sequence[Stream]) -> Callable[[], None]:
-        return lambda: lane.broke(streams, "resubscribe")
+    def _marking(self, carried: CarriedFeed, streams: Sequence[Stream]) -> Callable[[], None]:
+        return lambda: self._broke(carried, streams)
+
+    def _broke(self, carried: CarriedFeed, streams: Sequence[Stream]) -> None:
+        here = [stream for stream in streams if stream in carried.lane.streams]
+        self._around.capture.broke(carried.feed.number, [stream.key for stream in here], "resubscribe")
+        carried.lane.broke(here, "resubscribe")
 
     def _replace(self, order: ReplaceFeed) -> None:
         carried = self._feed(order.feed)
         stale = [stream for stream in carried.lane.streams if stream.key in order.stale]
-        carried.lane.broke(stale, "resubscribe")
+        self._broke(carried, stale)
         if not carried.feed.replace(order.reason):
             log.info("order.pointless", order="ReplaceFeed", feed=order.feed)
 
@@ -220,6 +225,7 @@ class Feeds:
     def _drop(self, keys: Collection[StreamKey]) -> None:
         self._adopting.difference_update(keys)
         for carried, streams in self._by_feed(keys):
+            self._around.capture.removed(carried.feed.number, [stream.key for stream in streams])
             carried.feed.remove(carried.lane.remove(streams))
             for stream in streams:
                 self._forget(stream)
@@ -257,19 +263,20 @@ class Feeds:
             on_malformed=around.records.frame_malformed,
             on_session=around.records.session,
         )
+        sink = around.capture.sink(number, lane)
         feed = Feed(
             number,
             around.url,
             (),
             write=request_messages,
-            sink=lane,
+            sink=sink,
             http=around.http,
             budget=around.budget,
             clock=around.clock,
             rng=around.rng,
             limits=around.limits,
         )
-        lane.attach(feed)
+        sink.attach(feed)
         self.carried[number] = CarriedFeed(feed, lane, slot)
         return self.carried[number]
 
@@ -291,6 +298,7 @@ class Feeds:
         if isinstance(stream, DepthStream):
             around.books.add(stream)
         point = resume.get((key.symbol, key.kind))
+        around.capture.added(carried.feed.number, key, point)
         if point is not None:
             stream.resume(point.last_id if point.last_id is not None else -1, point.ts_us)
             if point.committed_us is not None:

@@ -34,6 +34,7 @@ from ingest.feed.budget_file import Budget, SharedBudget
 from ingest.feed.dialling import open_session
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
+from ingest.shard.captured import NO_CAPTURE, Capture, open_capture
 from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
 from ingest.shard.looks import LookLimits, Looks
@@ -77,6 +78,7 @@ class Tools:
     clock: Clock
     rng: random.Random
     spool: Spool | None = None
+    capture: Capture = NO_CAPTURE
 
 
 class Shard:
@@ -85,7 +87,7 @@ class Shard:
     def __init__(self, job: ShardJob, tools: Tools, resume: ResumePoints) -> None:
         self._job = job
         self._tools = tools
-        self._instant = CachedInstant(tools.clock)
+        self._instant = CachedInstant(tools.clock, on_refresh=tools.capture.instant)
         self._counters = SessionCounters()
         self._batcher = Batcher(_batch_limits(job.settings))
         self._journal = Journal(tools.sink.session, rng=tools.rng)
@@ -142,6 +144,7 @@ class Shard:
     async def _look_after_books(self) -> None:
         while True:
             await asyncio.sleep(_BOOKS_EVERY_S)
+            self._tools.capture.tick()
             self._books.tick()
 
     # ------------------------------------------------------------------ wiring
@@ -165,7 +168,7 @@ class Shard:
         spot = self._job.settings.spot
         return Books(
             self._batcher,
-            clock=self._tools.clock,
+            clock=self._tools.capture.clock(self._tools.clock),
             instant=self._instant,
             store_every_s=spot.snapshot_every_s,
             stored_levels=spot.stored_levels,
@@ -175,8 +178,8 @@ class Shard:
     def _make_fetcher(self) -> SnapshotFetcher:
         return SnapshotFetcher(
             self._first_snapshot,
-            on_snapshot=self._books.on_snapshot,
-            on_failed=self._books.on_failed,
+            on_snapshot=self._tools.capture.snapshots(self._books.on_snapshot),
+            on_failed=self._tools.capture.failures(self._books.on_failed),
             clock=self._tools.clock,
             rng=self._tools.rng,
             limits=SnapshotLimits(),
@@ -221,6 +224,7 @@ class Shard:
             records=self._records,
             books=self._books,
             look_up=self._look_up,
+            capture=tools.capture,
         )
 
     async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:
@@ -303,7 +307,8 @@ async def open_tools(
             )
         )
         http = await stack.enter_async_context(open_session())
-        yield Tools(sink, rest, http, budget, board, clock, rng, spool)
+        capture = stack.enter_context(open_capture(job.settings, job.plan.shard, clock=clock))
+        yield Tools(sink, rest, http, budget, board, clock, rng, spool, capture)
 
 
 def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:

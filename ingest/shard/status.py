@@ -33,15 +33,18 @@ _FEED_STATES = {
 class CachedInstant:
     """The time of the newest tick, for rows that need no better one."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, on_refresh: Callable[[float, int], None] | None = None) -> None:
+        """`on_refresh` is told each new time, the first one included."""
         self._clock = clock
-        self.now_s = clock.monotonic_s()
-        self.wall_us = clock.wall_ns() // 1_000
+        self._on_refresh = on_refresh
+        self.refresh()
 
     def refresh(self) -> None:
         """Take the time anew."""
         self.now_s = self._clock.monotonic_s()
         self.wall_us = self._clock.wall_ns() // 1_000
+        if self._on_refresh is not None:
+            self._on_refresh(self.now_s, self.wall_us)
 
 
 @dataclass(frozen=True)

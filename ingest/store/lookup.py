@@ -46,6 +46,18 @@ async def instrument_ids(
     return {row["symbol"]: row["symbol_id"] for row in rows}
 
 
+async def ensure_symbols(connection: "Connection", market: str, symbols: Sequence[str]) -> dict[str, int]:
+    """The id of each symbol; one that is not known is entered, as nothing but a name."""
+    names = list(symbols)
+    nothing = [""] * len(names)
+    async with connection.transaction():
+        await connection.execute(statement("lock_instruments"))
+        columns = (names, nothing, nothing, nothing, [None] * len(names), [None] * len(names))
+        await connection.execute(statement("insert_instruments"), market, *columns)
+        rows = await connection.fetch(statement("instrument_ids"), market, names)
+    return {row["symbol"]: row["symbol_id"] for row in rows}
+
+
 async def resume_points(
     connection: "Connection", market: str, symbols: Sequence[str], kinds: Iterable[str], *, since_us: int
 ) -> dict[tuple[str, str], ResumePoint]:

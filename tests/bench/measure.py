@@ -64,6 +64,8 @@ class Measure:
     rows: int = 0
     row_bytes: int = 0
     batches: int = 0
+    captured_bytes: int = 0
+    """Of the files, compressed; all records that a message has brought."""
     conflicts: int = 0
     stored_rows: int = 0
     distinct_rows: int = 0

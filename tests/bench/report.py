@@ -21,6 +21,7 @@ TITLES: Final = {
     "floor": "floor: aiohttp receive + orjson.loads",
     "parse": "receive + parse",
     "shard": "whole shard up to COPY",
+    "capture": "whole shard up to COPY, frames captured",
     "stored": "whole shard into PostgreSQL",
 }
 
@@ -86,6 +87,9 @@ def _remarks(measures: Sequence[Measure]) -> list[str]:
         remarks.append(f"{last.row_bytes / last.rows:.0f} bytes a row")
     if last.batches:
         remarks.append(f"{last.rows / last.batches:,.0f} rows a batch")
+    if last.captured_bytes:
+        wire = last.received_bytes / last.messages
+        remarks.append(f"{last.captured_bytes / last.messages:.1f} of {wire:.0f} bytes a message captured")
     if last.stored_rows:
         missing = max(measure.messages - measure.stored_rows for measure in measures)
         twice = max(measure.stored_rows - measure.distinct_rows for measure in measures)

@@ -21,7 +21,7 @@ from tests.bench.load import LoadJob, job_text
 from tests.bench.measure import Measure, RowJob
 from tests.bench.mix import MIX
 
-ROWS: Final = ("null", "floor", "parse", "shard", "stored")
+ROWS: Final = ("null", "floor", "parse", "shard", "capture", "stored")
 FLOOR: Final = "floor"
 _ROOT: Final = Path(__file__).parents[2]
 _READY_DEADLINE_S: Final = 300.0

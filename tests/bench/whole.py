@@ -27,9 +27,10 @@ from ingest.buffer.batcher import Batch, Mark
 from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import BOOK_TICKERS, DEPTH_DELTAS, DEPTH_SNAPSHOTS, TRADES, Table
 from ingest.clock import SystemClock
-from ingest.config import DatabaseSection, ServiceSection, Settings, SpotSection
+from ingest.config import CaptureSection, DatabaseSection, ServiceSection, Settings, SpotSection
 from ingest.events import BookTicker, DepthDelta, Trade
 from ingest.shard.address_budget import open_budget
+from ingest.shard.captured import RecordingCapture, open_capture
 from ingest.shard.job import ShardJob
 from ingest.shard.process import Shard, Tools
 from ingest.store.postgres import STICKY_BATCHES, PostgresSink
@@ -120,6 +121,16 @@ async def measure_shard(job: RowJob, steering: Steering) -> Measure:
     return await _measure(job, steering, await _run(job, steering, sink, ids))
 
 
+async def measure_capture(job: RowJob, steering: Steering) -> Measure:
+    """The same with its frames captured; the time ends when the last of them is in its file."""
+    measure = await measure_shard(job, steering)
+    return replace(measure, captured_bytes=sum(file.stat().st_size for file in _raw(job).iterdir()))
+
+
+def _raw(job: RowJob) -> Path:
+    return Path(job.data_dir) / f"raw-{job.round}"
+
+
 async def measure_stored(job: RowJob, steering: Steering) -> Measure:
     """The whole shard into PostgreSQL; then a look at what is there."""
     async with PostgresSink.opened(job.database_url, application="bench") as sink:
@@ -157,6 +168,8 @@ async def _run(
                 watch = Stopwatch(server_pid)
                 await steering.go()
                 await sink.wait_reached()
+                if isinstance(tools.capture, RecordingCapture):
+                    tools.capture.recorder.close(deadline_s=DEADLINE_S)
                 span = watch.stop()
             stop.set()
             await running
@@ -177,6 +190,7 @@ def _settings(job: RowJob) -> Settings:
     return Settings(
         database=DatabaseSection(url=SecretStr(job.database_url)),
         service=ServiceSection(data_dir=Path(job.data_dir)),
+        capture=CaptureSection(enabled=job.row == "capture", folder=str(_raw(job))),
         spot=SpotSection(
             ws_url=job.ws_url,
             rest_url=job.rest_url,
@@ -208,7 +222,8 @@ async def _tools(
             started_wall_ns=clock.wall_ns(),
         )
         stack.callback(board.close)
-        yield Tools(cast(PostgresSink, sink), rest, http, budget, board, clock, rng)
+        capture = stack.enter_context(open_capture(settings, plan.shard, clock=clock))
+        yield Tools(cast(PostgresSink, sink), rest, http, budget, board, clock, rng, capture=capture)
 
 
 # ---------------------------------------------------------------------- the database

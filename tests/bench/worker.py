@@ -12,13 +12,14 @@ from ingest.ops.logs import LogSettings, configure_logs
 from tests.bench.bare import measure_floor, measure_null, measure_parse
 from tests.bench.measure import Measure, RowJob
 from tests.bench.steering import Steering
-from tests.bench.whole import measure_shard, measure_stored
+from tests.bench.whole import measure_capture, measure_shard, measure_stored
 
 ROWS: Mapping[str, Callable[[RowJob, Steering], Awaitable[Measure]]] = {
     "null": measure_null,
     "floor": measure_floor,
     "parse": measure_parse,
     "shard": measure_shard,
+    "capture": measure_capture,
     "stored": measure_stored,
 }
 
