@@ -154,7 +154,7 @@ class CaptureSection(_Section):
     when_full: Literal["drop_oldest_file"] = "drop_oldest_file"
     flush_s: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     buffer_mib: int = Field(default=64, ge=1, le=4_096, description="waits for the disk, per shard")
-    level: int = Field(default=3, ge=1, le=19, description="of zstd")
+    level: int = Field(default=1, ge=1, le=19, description="of zstd")
 
 
 class LimitsSection(_Section):

@@ -40,7 +40,7 @@ class WriterLimits:
 
     flush_s: float = 1.0
     block_bytes: int = 2 * 2**20
-    level: int = 3
+    level: int = 1
     retry_s: float = 10.0
     retention: Retention = field(default_factory=Retention)
 

@@ -21,6 +21,7 @@ from ingest.capture.files import Block, Damage, Header, header_of, is_capture_na
 from ingest.capture.records import Kind, Record
 from ingest.clock import Clock
 from ingest.errors import CaptureUnreadable, RowsRefused
+from ingest.events import Gap
 from ingest.shard.replay import ReplayBatcher, ReplayCounts, RunReplay, symbols_in
 from ingest.store.lookup import ensure_symbols
 from ingest.store.partitions import ensure_partitions
@@ -201,10 +202,11 @@ class Replayer:
         self._report.rows += written.rows
         self._report.conflicts += written.conflicts
 
-    def _on_refused(self, table: Table, row: bytes, error: RowsRefused) -> None:
+    def _on_refused(self, table: Table, row: bytes, error: RowsRefused) -> Gap | None:
         self._report.refused += 1
         if self._report.refused == 1:
             self._report.troubles.append(f"{table.name}: the database refuses a row: {error}")
+        return None
 
 
 def _not_told(_: BaseException) -> None:
