@@ -80,6 +80,10 @@ class Recorder:
         }
         self._note(Kind.SNAPSHOT, body, stamp_ns=snapshot.recv_ns)
 
+    def look(self, symbol: str) -> None:
+        """A live book will be compared with the exchange's."""
+        self._note(Kind.LOOK, {"symbol": symbol})
+
     def failed(self, symbol: str) -> None:
         """A book does not get the exchange's this time."""
         self._note(Kind.FAILED, {"symbol": symbol})

@@ -12,6 +12,7 @@ Whoever plays the records to the same code gets the same rows.
     REMOVED   feed         -                       {"streams": [[market, symbol, kind], ...]}
     BROKE     feed         -                       {"streams": [...], "cause"}: away for a reason of their own
     SNAPSHOT  -            arrival                 {"symbol", "lastUpdateId", "bids", "asks"} that a book gets
+    LOOK      -            -                       {"symbol"}: a live book is compared with the next SNAPSHOT
     FAILED    -            -                       {"symbol"}: its snapshot could not be had
     TICK      -            -                       books are looked after now
     INSTANT   -            the shard's cached time its monotonic clock, a little-endian double
@@ -54,6 +55,7 @@ class Kind(IntEnum):
     STANDING = 12
     MISSING = 13
     CLOSED = 14
+    LOOK = 15
 
 
 class Record(NamedTuple):

@@ -30,6 +30,7 @@ _FRAME: Final = int(Kind.FRAME)
 
 OnSnapshot = Callable[[DepthSnapshot], None]
 OnFailed = Callable[[str], None]
+LookAgain = Callable[[str], bool]
 
 
 class LaneSink(FrameSink, Protocol):
@@ -57,6 +58,10 @@ class Capture(Protocol):
         """What is called when it could not be had."""
         ...
 
+    def looks(self, look_again: LookAgain) -> LookAgain:
+        """What is called when a live book shall be compared with the exchange's."""
+        ...
+
     def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None) -> None: ...
 
     def removed(self, feed: int, keys: Iterable[StreamKey]) -> None: ...
@@ -82,6 +87,9 @@ class _NoCapture:
 
     def failures(self, on_failed: OnFailed) -> OnFailed:
         return on_failed
+
+    def looks(self, look_again: LookAgain) -> LookAgain:
+        return look_again
 
     def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None) -> None:
         pass
@@ -130,6 +138,13 @@ class RecordingCapture:
         def recorded(symbol: str) -> None:
             self.recorder.failed(symbol)
             on_failed(symbol)
+
+        return recorded
+
+    def looks(self, look_again: LookAgain) -> LookAgain:
+        def recorded(symbol: str) -> bool:
+            self.recorder.look(symbol)
+            return look_again(symbol)
 
         return recorded
 

@@ -32,14 +32,27 @@ class LookLimits:
     audit_every_s: float
 
 
+@dataclass(frozen=True)
+class Told:
+    """Called when a look begins (False: not now), and with what came of it."""
+
+    look_again: Callable[[str], bool]
+    on_snapshot: Callable[[DepthSnapshot], None]
+    on_failed: Callable[[str], None]
+
+
 class Looks:
-    """`fetch(symbol, levels)` asks the exchange; `room()` is the weight that is to spare now."""
+    """`fetch(symbol, levels)` asks the exchange; `room()` is the weight that is to spare now.
+
+    `told` is how the books learn of it.
+    """
 
     def __init__(
         self,
         books: Books,
         fetch: Callable[[str, int], Awaitable[DepthSnapshot]],
         room: Callable[[], int],
+        told: Told,
         *,
         clock: Clock,
         rng: random.Random,
@@ -48,6 +61,7 @@ class Looks:
         self._books = books
         self._fetch = fetch
         self._room = room
+        self._told = told
         self._clock = clock
         self._rng = rng
         self._limits = limits
@@ -74,7 +88,7 @@ class Looks:
         return next_deepening(books, goals, depth_weight, room=room, now_s=now_s)
 
     async def _carry_out(self, look: Look) -> None:
-        if not self._books.look_again(look.symbol):
+        if not self._told.look_again(look.symbol):
             return
         try:
             snapshot = await self._fetch(look.symbol, look.levels)
@@ -82,6 +96,6 @@ class Looks:
             raise
         except (ExchangeError, BudgetExhausted) as error:
             log.info("look.failed", symbol=look.symbol, why=look.why, error=str(error))
-            self._books.on_failed(look.symbol)
+            self._told.on_failed(look.symbol)
         else:
-            self._books.on_snapshot(snapshot)
+            self._told.on_snapshot(snapshot)

@@ -37,7 +37,7 @@ from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture, open_capture
 from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
-from ingest.shard.looks import LookLimits, Looks
+from ingest.shard.looks import LookLimits, Looks, Told
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.shard.records import Refusals, SessionRecords
@@ -198,6 +198,11 @@ class Shard:
             self._books,
             tools.rest.depth,
             self._spare_weight,
+            Told(
+                tools.capture.looks(self._books.look_again),
+                tools.capture.snapshots(self._books.on_snapshot),
+                tools.capture.failures(self._books.on_failed),
+            ),
             clock=tools.clock,
             rng=tools.rng,
             limits=LookLimits(self._goals, self._job.settings.spot.audit_every_s),

@@ -144,6 +144,7 @@ class RunReplay:
             Kind.BROKE: self._broke,
             Kind.SNAPSHOT: self._snapshot,
             Kind.FAILED: self._failed,
+            Kind.LOOK: self._look,
             Kind.TICK: self._tick,
             Kind.INSTANT: self._moved,
             Kind.STANDING: self._standing,
@@ -270,6 +271,12 @@ class RunReplay:
     def _failed(self, record: Record) -> None:
         try:
             self._books.on_failed(orjson.loads(record.payload)["symbol"])
+        except (ImpossibleInput, KeyError):
+            self._counts.unplaced += 1
+
+    def _look(self, record: Record) -> None:
+        try:
+            self._books.look_again(orjson.loads(record.payload)["symbol"])
         except (ImpossibleInput, KeyError):
             self._counts.unplaced += 1
 

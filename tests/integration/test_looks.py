@@ -11,7 +11,7 @@ import pytest
 from ingest.book.depths import DepthGoals, KnownDepth
 from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused, RestUnavailable
 from ingest.events import DepthSnapshot
-from ingest.shard.looks import LookLimits, Looks
+from ingest.shard.looks import LookLimits, Looks, Told
 
 pytestmark = pytest.mark.virtual_time
 
@@ -73,6 +73,7 @@ async def running(shelf: Shelf, *, audit_every_s: float = 1e6, full: int = 1_000
         shelf,  # type: ignore[arg-type]
         shelf.fetch,
         shelf.room,
+        Told(shelf.look_again, shelf.on_snapshot, shelf.on_failed),
         clock=LoopClock(),
         rng=random.Random(1),
         limits=LookLimits(DepthGoals(full=full), audit_every_s),
