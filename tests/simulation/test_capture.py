@@ -12,6 +12,8 @@ from ingest.cli import main
 from tests.simulation.service import Service, a_double, a_service, database_alone, wait_until
 
 KINDS = ["trade", "agg_trade", "book_ticker", "depth"]
+SPOT = {"symbols": "*", "kinds": KINDS, "audit_every_s": 1}
+"""Live books are looked at again and again, which must not change what a replay makes."""
 RELATIONS = ("trades", "agg_trades", "book_tickers", "depth_deltas", "depth_snapshots")
 
 
@@ -30,7 +32,7 @@ def test_captures_of_a_service_hold_whatever_it_has_stored(
     """A killed shard has lost a moment of its capture, and that is told; every row of the others is there."""
     with a_double(tmp_path, "--no-recording", "--symbols", "6", "--rate", "300") as double:
         capture = {"enabled": True, "flush_s": 0.2}
-        with a_service(tmp_path, double, spot={"symbols": "*", "kinds": KINDS}, capture=capture) as service:
+        with a_service(tmp_path, double, spot=SPOT, capture=capture) as service:
             service.wait_books_live()
             (_, victim), *_ = service.shard_pids().items()
             os.kill(victim, signal.SIGKILL)
