@@ -19,7 +19,8 @@ Invariants, each with one owner:
 * A stream is judged by its data, never by its connection (`supervisor.watch`).
 * A gap is a row in the ledger before, or together with, the first row after it (`buffer.batcher`).
 * A book that is not known to be right is not shown (`book.sync`).
-* A row is acknowledged after its commit, and writing it twice is harmless (`store.writer`).
+* A row is acknowledged after its commit, or when it is safe on the disk, and writing it twice is harmless
+  (`store.writer`, `buffer.spool`).
 * Nothing that waits for the outside world waits without a deadline.
 """
 

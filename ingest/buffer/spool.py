@@ -89,11 +89,23 @@ class Spool:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path, limits: SpoolLimits, *, clock: Clock) -> Iterator["Spool"]:
-        """Open the file, with what an earlier process left in it. Raises SpoolError. Blocks."""
+    def opened(
+        cls,
+        path: Path,
+        limits: SpoolLimits,
+        *,
+        clock: Clock,
+        take_over: Callable[[SpoolFile], None] | None = None,
+    ) -> Iterator["Spool"]:
+        """Open the file, with what an earlier process left in it. Raises SpoolError. Blocks.
+
+        `take_over` may put more into the file before anything is read from it.
+        """
         with SpoolFile.opened(path, synchronous=limits.synchronous, wall_ns=clock.wall_ns()) as file:
             if file.set_aside is not None:
                 log.error("spool.set_aside", file=str(file.set_aside), why="it cannot be used; see its name")
+            if take_over is not None:
+                take_over(file)
             spool = cls(file, limits, clock=clock)
             stats = spool.stats()
             if stats.batches:

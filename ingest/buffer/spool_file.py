@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from ingest.buffer.spool_format import DamagedBatch, Packed, checked, label_of, unpack
+from ingest.buffer.spool_format import DamagedBatch, Packed, checked, label_of, sum_of, unpack
 from ingest.errors import SpoolError
 
 VERSION: Final = 1
@@ -87,7 +87,8 @@ class SpoolFile:
             seqs = self._seqs()
         for seq in seqs:
             with self._turn:
-                yield self._entry(seq)
+                entry = self._entry(seq)
+            yield entry
 
     def _seqs(self) -> list[int]:
         found: set[int] = set()
@@ -146,6 +147,15 @@ class SpoolFile:
             raise DamagedBatch("the payload is no longer one")
         return payload
 
+    def packed(self, seq: int, label: bytes) -> Packed:
+        """A batch as it lies here, for another file; without its rows when they are damaged."""
+        with self._turn:
+            try:
+                payload = self._payload(seq)
+            except DamagedBatch:
+                payload = b""
+        return Packed(label, sum_of(label), payload)
+
     # ------------------------------------------------------------------ coming and going
 
     def add(self, packed: Packed) -> int:
@@ -191,6 +201,13 @@ class SpoolFile:
             self.set_aside = _aside(self.path, "damaged", wall_ns)
             _rename(self.path, self.set_aside)
             self._connection = _made(self.path, self._synchronous)
+
+    def discard(self) -> None:
+        """Remove the file: what was in it lies elsewhere by now."""
+        with self._turn:
+            self._connection.close()
+            for suffix in _SIDE_FILES:
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close it. What is in it stays."""

@@ -68,13 +68,13 @@ def pack(batch: Batch, spans: Iterable[Span], *, created_us: int) -> Packed:
         lengths.byteswap()
     body = b"".join((label, lengths.tobytes(), *batch.rows))
     counts = len(label).to_bytes(4, "big") + len(batch.rows).to_bytes(4, "big")
-    head = _HEAD.pack(MAGIC, _sum(counts, body), len(label), len(batch.rows))
-    return Packed(label, _sum(label), head + body)
+    head = _HEAD.pack(MAGIC, sum_of(counts, body), len(label), len(batch.rows))
+    return Packed(label, sum_of(label), head + body)
 
 
 def checked(label: bytes, label_sum: object) -> bytes:
     """The label itself. Raises DamagedBatch when it is not what was written."""
-    if _sum(label) != label_sum:
+    if sum_of(label) != label_sum:
         raise DamagedBatch("the label's checksum does not fit")
     return label
 
@@ -106,12 +106,13 @@ def _checked_counts(payload: bytes) -> tuple[int, int]:
         magic, checksum, label_length, count = _HEAD.unpack_from(payload)
     except error as cause:
         raise DamagedBatch("the payload is cut off") from cause
-    if magic != MAGIC or _sum(payload[_HEAD.size - 8 : _HEAD.size], payload[_HEAD.size :]) != checksum:
+    if magic != MAGIC or sum_of(payload[_HEAD.size - 8 : _HEAD.size], payload[_HEAD.size :]) != checksum:
         raise DamagedBatch("the payload's checksum does not fit")
     return label_length, count
 
 
-def _sum(*parts: bytes) -> bytes:
+def sum_of(*parts: bytes) -> bytes:
+    """The checksum of these bytes, one after another."""
     digest = blake2b(digest_size=_SUM_BYTES)
     for part in parts:
         digest.update(part)

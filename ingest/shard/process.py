@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import aiohttp
 import structlog
@@ -26,6 +25,8 @@ from ingest.book.depths import DepthGoals, first_levels
 from ingest.book.snapshots import SnapshotFetcher, SnapshotLimits
 from ingest.buffer.batcher import Batcher, BatchLimits
 from ingest.buffer.spool import Spool
+from ingest.buffer.spool_folder import newest_elsewhere, spool_path, take_over
+from ingest.buffer.spool_format import reach
 from ingest.buffer.spool_limits import SpoolLimits, SpoolStats
 from ingest.clock import Clock
 from ingest.config import Settings, history_leaves, session_limits
@@ -235,7 +236,7 @@ class Shard:
     async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:
         """The newest safe events of streams; a database that is away is waited for."""
         return await until_available(
-            partial(_resume_points, self._tools.sink, self._tools.spool, keys, self._tools.clock),
+            partial(_resume_points, self._tools.sink, self._tools.spool, self._job, keys, self._tools.clock),
             policy=RetryPolicy(),
             rng=self._tools.rng,
             on_retry=lambda error: log.info("resume.not_known", error=str(error)),
@@ -275,11 +276,6 @@ def _batch_limits(settings: Settings) -> BatchLimits:
         max_age_s=batch.age_s,
         buffer_bytes=batch.buffer_mib * 2**20,
     )
-
-
-def spool_path(data_dir: Path, shard: int) -> Path:
-    """Where the spool of a shard lies under the data folder."""
-    return data_dir / "spool" / f"shard-{shard}.sqlite"
 
 
 def _spool_limits(settings: Settings) -> SpoolLimits:
@@ -334,11 +330,19 @@ def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:
 
 
 def _open_spool(job: ShardJob, stack: AsyncExitStack, clock: Clock) -> Spool | None:
+    """This shard's spool; the first shard's holds what shards have left that are no more."""
     settings = job.settings
     if not settings.spool.enabled:
         return None
-    path = spool_path(settings.service.data_dir, job.plan.shard)
-    return stack.enter_context(Spool.opened(path, _spool_limits(settings), clock=clock))
+    data_dir, shards = settings.service.data_dir, settings.service.shards
+    orphans = partial(take_over, data_dir=data_dir, shards=shards, wall_ns=clock.wall_ns())
+    opened = Spool.opened(
+        spool_path(data_dir, job.plan.shard),
+        _spool_limits(settings),
+        clock=clock,
+        take_over=orphans if job.plan.shard == 0 else None,
+    )
+    return stack.enter_context(opened)
 
 
 async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
@@ -353,16 +357,19 @@ async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
 
 
 async def _resume_points(
-    sink: PostgresSink, spool: Spool | None, keys: Collection[StreamKey], clock: Clock
+    sink: PostgresSink, spool: Spool | None, job: ShardJob, keys: Collection[StreamKey], clock: Clock
 ) -> ResumePoints:
+    """The newest safe events of streams: committed, or on the disk of any shard."""
+    data_dir = job.settings.service.data_dir
+    safe = await asyncio.to_thread(newest_elsewhere, data_dir, job.plan.shard)
     symbols = sorted({key.symbol for key in keys})
     kinds = sorted({key.kind for key in keys})
     since_us = clock.wall_ns() // 1_000 - _RESUME_WINDOW_US
     points = await sink.resume_points(_MARKET, symbols, kinds, since_us=since_us)
-    if spool is None:
-        return points
-    spool.committed(committed_spans(points))
-    return with_spooled(points, spool.newest(), keys)
+    if spool is not None:
+        spool.committed(committed_spans(points))
+        reach(safe, spool.newest().values())
+    return with_spooled(points, safe, keys)
 
 
 async def run_shard(
@@ -381,7 +388,7 @@ async def run_shard(
             if not sinks:
                 sinks.append(await _open_sink(job, stack))
             await sinks[0].check_schema()
-            return await _resume_points(sinks[0], spool, job.plan.streams, clock)
+            return await _resume_points(sinks[0], spool, job, job.plan.streams, clock)
 
         resume = await Waiting(board, clock=clock, rng=rng).until_available(stop, begin)
         if resume is None:
