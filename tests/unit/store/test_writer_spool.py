@@ -156,6 +156,23 @@ async def test_silent_database_is_not_waited_for_longer_than_memory_may_hold(tmp
         assert bench.left == 0
 
 
+@pytest.mark.parametrize("silent", [False, True])
+async def test_memory_never_holds_more_than_the_promised_seconds(tmp_path: Path, silent: bool) -> None:
+    """What a crash of the process may cost while the database is away: two and a half seconds of rows."""
+    async with a_bench(tmp_path) as bench, bench.running(drain_s=1.0):
+        bench.database.is_away, bench.database.is_silent = not silent, silent
+        oldest_s = 0.0
+        for number in range(200):
+            bench.add(trade_rows([number]))
+            await asyncio.sleep(0.1)
+            oldest_ns = bench.batcher.stats().tables[TRADES].oldest_recv_ns
+            if oldest_ns is not None:
+                oldest_s = max(oldest_s, (bench.clock.wall_ns() - oldest_ns) / 1e9)
+
+        assert oldest_s <= 2.5
+        assert bench.spool.stats().rows > 150
+
+
 async def test_short_memory_sends_batches_to_the_disk_at_once(tmp_path: Path) -> None:
     """When half of the buffer is taken nobody waits for two seconds, or for an hour."""
     patient = SpoolLimits(after_s=3_600.0, memory_share=0.5)
