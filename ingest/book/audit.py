@@ -4,7 +4,6 @@ Pure. Decides nothing about moments: whoever asks has brought both books to the 
 what both know; a price that only one of them knows of says nothing about the other.
 """
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -20,26 +19,21 @@ class Comparison(NamedTuple):
 
 def compare(ours: Book, theirs: Book) -> Comparison:
     """Compare the levels of two books within the range that both of them know."""
-    lowest_bid = max(Decimal(ours.bids_known_from), Decimal(theirs.bids_known_from))
-    highest_ask = min(Decimal(ours.asks_known_to), Decimal(theirs.asks_known_to))
     bids = _compare(
-        {price: qty for price, qty in ours.bids.items() if Decimal(price) >= lowest_bid},
-        {price: qty for price, qty in theirs.bids.items() if Decimal(price) >= lowest_bid},
+        {price: qty for price, qty in ours.bids.items() if theirs.knows_bid(price)},
+        {price: qty for price, qty in theirs.bids.items() if ours.knows_bid(price)},
     )
     asks = _compare(
-        {price: qty for price, qty in ours.asks.items() if Decimal(price) <= highest_ask},
-        {price: qty for price, qty in theirs.asks.items() if Decimal(price) <= highest_ask},
+        {price: qty for price, qty in ours.asks.items() if theirs.knows_ask(price)},
+        {price: qty for price, qty in theirs.asks.items() if ours.knows_ask(price)},
     )
     return Comparison(bids.levels + asks.levels, bids.mismatches + asks.mismatches)
 
 
 def _compare(ours: dict[str, str], theirs: dict[str, str]) -> Comparison:
-    prices: Iterable[str] = ours.keys() | theirs.keys()
-    levels = mismatches = 0
-    for price in prices:
-        levels += 1
-        mismatches += not _is_same(ours.get(price), theirs.get(price))
-    return Comparison(levels, mismatches)
+    prices = ours.keys() | theirs.keys()
+    same = sum(_is_same(ours.get(price), theirs.get(price)) for price in prices)
+    return Comparison(len(prices), len(prices) - same)
 
 
 def _is_same(ours: str | None, theirs: str | None) -> bool:

@@ -97,17 +97,19 @@ class Book:
         ValueError for a price that is not decimal text; the levels before it are then set already, so
         that the book must be given up.
         """
-        _set_levels(self.bids, bids, self._knows_bid if self.bids_are_cut else None)
-        _set_levels(self.asks, asks, self._knows_ask if self.asks_are_cut else None)
+        _set_levels(self.bids, bids, self.knows_bid if self.bids_are_cut else None)
+        _set_levels(self.asks, asks, self.knows_ask if self.asks_are_cut else None)
 
-    def _knows_bid(self, price: str) -> bool:
+    def knows_bid(self, price: str) -> bool:
+        """Tell whether a bid at this price would be known."""
         # Rounding to float never swaps two prices, so only a tie in floats needs the exact answer.
         rounded = float(price)
         if rounded != self._lowest_bid:
             return rounded > self._lowest_bid
         return Decimal(price) >= Decimal(self.bids_known_from)
 
-    def _knows_ask(self, price: str) -> bool:
+    def knows_ask(self, price: str) -> bool:
+        """Tell whether an ask at this price would be known."""
         rounded = float(price)
         if rounded != self._highest_ask:
             return rounded < self._highest_ask

@@ -29,6 +29,9 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> Start:
     raise click.BadParameter(f"{value!r} is neither now, manual, nor a number of streams")
 
 
+_FEWEST_LEVELS = 20
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=9443, show_default=True, help="0 takes a free one.")
@@ -47,6 +50,8 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> Start:
 @click.option("--symbols", default=50, show_default=True, help="Symbols of the seeded market.")
 @click.option("--non-ascii", default=1, show_default=True, help="How many of them have names beyond ASCII.")
 @click.option("--rate", default=1000.0, show_default=True, help="Messages a second of the seeded market.")
+@click.option("--levels", default=200, show_default=True, help="Levels a side of each book in that market.")
+@click.option("--tail", default=1.1, show_default=True, help="How unequal its symbols are; 0 for not at all.")
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--faults",
@@ -82,6 +87,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     symbols: int,
     non_ascii: int,
     rate: float,
+    levels: int,
+    tail: float,
     seed: int,
     fault_script: Path | None,
     start: Start,
@@ -94,10 +101,11 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     It keeps a ledger of what happened, and is controlled over HTTP below /_double/.
     """
+    plan = MarketPlan(symbols=symbols, rate=rate, seed=seed, non_ascii=non_ascii, levels=levels, tail=tail)
     config = DoubleConfig(
         speed=speed,
         loop=loop,
-        market=_market(symbols, non_ascii, rate=rate, seed=seed),
+        market=_market(plan),
         start=start,
         limits=Limits(ping_interval_s=ping_interval),
         faults=_faults(fault_script),
@@ -116,12 +124,16 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     uvloop.run(_serve(config, ready_file, die_with_parent=die_with_parent))
 
 
-def _market(symbols: int, non_ascii: int, *, rate: float, seed: int) -> MarketPlan | None:
-    if symbols <= 0:
+def _market(plan: MarketPlan) -> MarketPlan | None:
+    if plan.symbols <= 0:
         return None
-    if rate <= 0:
+    if plan.rate <= 0:
         raise click.BadParameter("must be above zero", param_hint="--rate")
-    return MarketPlan(symbols=symbols, rate=rate, seed=seed, non_ascii=non_ascii)
+    if plan.levels < _FEWEST_LEVELS:
+        raise click.BadParameter(f"must be at least {_FEWEST_LEVELS}", param_hint="--levels")
+    if plan.tail < 0:
+        raise click.BadParameter("must not be below zero", param_hint="--tail")
+    return plan
 
 
 def _with_recording(config: DoubleConfig, files: tuple[Path, ...]) -> DoubleConfig:

@@ -72,8 +72,8 @@ class Looks:
         """Look until cancelled. Raises LocationRefused."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            while (look := self._next()) is not None:
-                await self._carry_out(look)
+            while (look := self._next()) is not None and await self._carry_out(look):
+                pass
 
     def _next(self) -> Look | None:
         room = self._room()
@@ -87,9 +87,10 @@ class Looks:
                 return look
         return next_deepening(books, goals, depth_weight, room=room, now_s=now_s)
 
-    async def _carry_out(self, look: Look) -> None:
+    async def _carry_out(self, look: Look) -> bool:
+        """Fetch and compare; False when the book is none any more."""
         if not self._told.look_again(look.symbol):
-            return
+            return False
         try:
             snapshot = await self._fetch(look.symbol, look.levels)
         except LocationRefused:
@@ -99,3 +100,4 @@ class Looks:
             self._told.on_failed(look.symbol)
         else:
             self._told.on_snapshot(snapshot)
+        return True

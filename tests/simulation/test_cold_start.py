@@ -7,14 +7,14 @@ import pytest
 from tests.simulation.service import Double, Service, a_double, a_service, wait_until
 
 SYMBOLS = 60
-WEIGHT_PER_MIN = 400
+WEIGHT_PER_MIN = 700
 FULL = 200
-"""Levels a side: 25 weight, so that all books would take nearly four minutes of the whole weight."""
+"""Levels a side: 25 weight, so that all books would take more than two minutes of the whole weight."""
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Double]]:
-    """Two shards that have begun 60 books with the weight for 16 full ones a minute."""
+    """Two shards that have begun 60 books with the weight for 28 full ones a minute."""
     folder = tmp_path_factory.mktemp("cold")
     spot = {
         "symbols": "*",
@@ -61,7 +61,7 @@ def test_books_are_deepened_the_most_active_first(started: tuple[Service, Double
     """As far as the weight goes; which book is known how far stands on the board and in the metrics."""
     service, double = started
     wait_until(
-        "ten books are deepened", lambda: stored_reasons(service).get("deepened", 0) >= 10, deadline_s=150
+        "five books are deepened", lambda: stored_reasons(service).get("deepened", 0) >= 5, deadline_s=150
     )
 
     sql = "SELECT symbol FROM spot.depth_snapshots WHERE reason = 'deepened' GROUP BY symbol"
