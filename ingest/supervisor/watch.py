@@ -555,6 +555,8 @@ def _by_place(streams: Iterable[WatchedStream]) -> dict[_Place, list[WatchedStre
 
 
 def _is_hushed(streams: Sequence[WatchedStream], now_s: float) -> bool:
+    if any(each.spoke_s == now_s for each in streams):
+        return False
     spoke_s = max(each.well_s if each.spoke_s is None else each.spoke_s for each in streams)
     return now_s - spoke_s > min(each.rhythm.threshold_s for each in streams) / 2
 
