@@ -12,7 +12,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos soak lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -68,6 +68,9 @@ silence-day: $(DEV)  ## a simulated day of 3000 streams, 1000 of them mute for a
 
 chaos: $(DEV)  ## every fault on a service of its own, and what it has cost (ARGS="--only shard-kill,reset")
 	@$(PY) -m tests.chaos $(ARGS)
+
+soak: $(DEV)  ## random faults from a seed for an hour (ARGS="--minutes 10 --seed 7")
+	@$(PY) -m tests.chaos.soak $(ARGS)
 
 lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
 	@UPGRADE=$(UPGRADE) .ci/lock

@@ -81,18 +81,24 @@ def play(stage: Stage, chaos: Chaos, seed: int) -> Row:
     try:
         chaos.provoke(stage, Random(f"{chaos.name} {seed}"))
         row.lasted_s = time.monotonic() - begun_s
-        ended_s, ended_wall_s = time.monotonic(), wall_s()
-        well = partial(_is_well, stage, ended_wall_s)
-        wait_until("everything is well", well, deadline_s=_RECOVERED_S, poll_s=0.25)
-        row.recovered_s = time.monotonic() - ended_s
-        # What a stream has lost is known when it speaks again, and the rare ones have to have their turn.
-        spoken = partial(_have_spoken, stage, stage.streams.keys(), ended_wall_s)
-        wait_until("every stream has spoken again", spoken, deadline_s=_SPOKEN_S, poll_s=0.5)
+        row.recovered_s = calm(stage)
     except (AssertionError, OSError, NotInTime) as error:
         row.complaints.append(told(error))
     _find_detection(stage, row, begun_s, begun_wall_s, last_gap)
-    _settle(stage, row, last_gap)
+    settle(stage, row, last_gap)
     return row
+
+
+def calm(stage: Stage) -> float:
+    """Wait until everything is well; returns how long that took. Raises NotInTime."""
+    ended_s, ended_wall_s = time.monotonic(), wall_s()
+    well = partial(_is_well, stage, ended_wall_s)
+    wait_until("everything is well", well, deadline_s=_RECOVERED_S, poll_s=0.25)
+    recovered_s = time.monotonic() - ended_s
+    # What a stream has lost is known when it speaks again, and the rare ones have to have their turn.
+    spoken = partial(_have_spoken, stage, stage.streams.keys(), ended_wall_s)
+    wait_until("every stream has spoken again", spoken, deadline_s=_SPOKEN_S, poll_s=0.5)
+    return recovered_s
 
 
 def _have_spoken(stage: Stage, keys: Iterable[Key], since_wall_s: float) -> bool:
@@ -143,7 +149,8 @@ def _near(at_s: float) -> bool:
     return abs(at_s - wall_s()) < 1_800.0
 
 
-def _settle(stage: Stage, row: Row, last_gap: int) -> None:
+def settle(stage: Stage, row: Row, last_gap: int) -> None:
+    """Make up the account, and look at the gaps that are newer than `last_gap`."""
     try:
         accounts: dict[str, Account] = settled_account(stage)
     except (AssertionError, OSError) as error:

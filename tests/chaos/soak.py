@@ -1,0 +1,169 @@
+"""`python -m tests.chaos.soak`: random faults from a seed, one after another, for as long as it is told.
+
+At the end the account is settled as for a single fault: no trade lost, twice or altered, every other loss
+in the ledger. Meanwhile memory, open files and threads of the supervisor and the shards are sampled;
+their slopes are told. A process that is replaced begins anew, so the samples of one role are judged only from
+one replacement to the next, and the longest such stretch counts.
+"""
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import NamedTuple
+
+import click
+from rich.console import Console
+
+from tests.chaos.faults import CHAOS, Chaos
+from tests.chaos.report import cells, summary, write
+from tests.chaos.stage import Market, a_chaos_stage, thresholds
+from tests.chaos.trial import Row, calm, settle, told
+from tests.silence.stage import Stage
+from tests.simulation.service import is_running
+
+_FOLDER = Path(".cache/soak")
+_EVERY_S = 5.0
+_WARM_S = 60.0
+"""A process fills its caches first."""
+_LEAST_SAMPLES = 24
+_UNFIT = frozenset({"memory-limit", "delisted", "clock-ahead", "clock-behind"})
+"""What cannot be done again and again to one service, or makes the sampled times lie."""
+
+
+class Sample(NamedTuple):
+    """One process at one moment."""
+
+    at_s: float
+    pid: int
+    memory_bytes: int
+    files: int
+    threads: int
+
+
+@dataclass
+class Samples:
+    """By role: `supervisor`, `shard 0` ..."""
+
+    of: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
+
+    def take(self, stage: Stage) -> None:
+        """Look at every process of the service."""
+        process = stage.service.process
+        roles = {"supervisor": process.pid if process is not None else 0}
+        with contextlib.suppress(IndexError):
+            roles |= {f"shard {shard}": stage.shard_pid(shard) for shard in (0, 1)}
+        for role, pid in roles.items():
+            with contextlib.suppress(OSError):
+                self.of[role].append(_sample(pid))
+
+    def slopes(self) -> list[str]:
+        """Of each role's longest life: what an hour adds."""
+        return [line for role, samples in sorted(self.of.items()) if (line := _slope(role, samples))]
+
+
+def _sample(pid: int) -> Sample:
+    if not is_running(pid):
+        raise ProcessLookupError(pid)
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    memory_bytes = int(values["VmRSS"].split()[0]) * 1024
+    return Sample(time.monotonic(), pid, memory_bytes, files, int(values["Threads"]))
+
+
+def _slope(role: str, samples: Sequence[Sample]) -> str:
+    lives: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        lives[sample.pid].append(sample)
+    longest = max(lives.values(), key=len)
+    settled = [each for each in longest if each.at_s - longest[0].at_s > _WARM_S]
+    if len(settled) < _LEAST_SAMPLES:
+        return ""
+    hours = [each.at_s / 3_600.0 for each in settled]
+    memory = _least_squares(hours, [each.memory_bytes / 2**20 for each in settled])
+    files = _least_squares(hours, [float(each.files) for each in settled])
+    threads = _least_squares(hours, [float(each.threads) for each in settled])
+    last = settled[-1]
+    return (
+        f"{role}: over {(hours[-1] - hours[0]) * 60:.0f} min {memory:+.1f} MiB, {files:+.1f} files and "
+        f"{threads:+.1f} threads an hour, in the end {last.memory_bytes / 2**20:.0f} MiB, "
+        f"{last.files} files, {last.threads} threads"
+    )
+
+
+def _least_squares(x: Sequence[float], y: Sequence[float]) -> float:
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    spread = sum((each - mean_x) ** 2 for each in x)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread if spread else 0.0
+
+
+@contextlib.contextmanager
+def _sampled(stage: Stage) -> Iterator[Samples]:
+    samples, over = Samples(), Event()
+
+    def run() -> None:
+        while not over.wait(_EVERY_S):
+            samples.take(stage)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        thread.join(timeout=3 * _EVERY_S)
+
+
+@click.command()
+@click.option("--minutes", default=60.0, show_default=True)
+@click.option("--symbols", default=50, show_default=True)
+@click.option("--rate", default=500.0, show_default=True, help="Messages a second of the market.")
+@click.option("--seed", default=1, show_default=True, help="Of the market, and of which faults come when.")
+@click.option("--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True)
+def main(*, minutes: float, symbols: int, rate: float, seed: int, folder: Path) -> None:
+    """One service, one fault after another, and the account at the end."""
+    shown = Console(stderr=True, highlight=False, soft_wrap=True)
+    market, rng = Market(symbols=symbols, rate=rate, seed=seed), Random(seed)
+    row = Row(name="soak", title=f"random faults for {minutes:g} minutes", seed=seed)
+    slopes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+        place = Path(scratch)
+        silent_s = thresholds(market, place)
+        try:
+            with a_chaos_stage(place, market, silent_s, {}) as stage, _sampled(stage) as samples:
+                _torment(stage, row, rng, time.monotonic() + 60.0 * minutes, shown)
+                slopes = samples.slopes()
+                settle(stage, row, 0)
+        except (AssertionError, OSError) as error:
+            row.complaints.append(told(error))
+    about = f"{symbols} symbols, {rate:g} messages a second, 2 shards, seed {seed}. " + "; ".join(slopes)
+    write(folder, [row], about)
+    shown.print(summary(row))
+    for line in slopes:
+        shown.print(line)
+    shown.print(" | ".join(cells(row)))
+    sys.exit(0 if row.is_good else 1)
+
+
+def _torment(stage: Stage, row: Row, rng: Random, until_s: float, shown: Console) -> None:
+    fit = [chaos for chaos in CHAOS if chaos.name not in _UNFIT and not chaos.sections]
+    begun_s = time.monotonic()
+    while time.monotonic() < until_s:
+        chaos: Chaos = rng.choice(fit)
+        shown.print(f"{time.monotonic() - begun_s:5.0f} s  {chaos.name}")
+        chaos.provoke(stage, Random(rng.random()))
+        calm(stage)
+        row.lasted_s = time.monotonic() - begun_s
+        time.sleep(rng.uniform(1.0, 10.0))
+    row.recovered_s = 0.0
+
+
+if __name__ == "__main__":
+    main()
