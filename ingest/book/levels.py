@@ -97,8 +97,14 @@ class Book:
         ValueError for a price that is not decimal text; the levels before it are then set already, so
         that the book must be given up.
         """
-        _set_levels(self.bids, bids, self.knows_bid if self.bids_are_cut else None)
-        _set_levels(self.asks, asks, self.knows_ask if self.asks_are_cut else None)
+        if self.bids_are_cut:
+            _set_known(self.bids, bids, (self._lowest_bid, _INFINITE), self.knows_bid)
+        else:
+            _set_levels(self.bids, bids)
+        if self.asks_are_cut:
+            _set_known(self.asks, asks, (-1.0, self._highest_ask), self.knows_ask)
+        else:
+            _set_levels(self.asks, asks)
 
     def knows_bid(self, price: str) -> bool:
         """Tell whether a bid at this price would be known."""
@@ -154,13 +160,29 @@ def book_of(snapshot: DepthSnapshot) -> Book:
     )
 
 
-def _set_levels(side: dict[str, str], rows: Iterable[Level], is_known: Callable[[str], bool] | None) -> None:
+def _set_levels(side: dict[str, str], rows: Iterable[Level]) -> None:
     for price, qty in rows:
-        # What is a key already is spelled right, and in the range; only new prices cost a look.
+        # What is a key already is spelled right; only new spellings cost a look.
+        key = price if price in side else canonical_price(price)
+        if qty.strip("0."):
+            side[key] = qty
+        else:
+            side.pop(key, None)
+
+
+def _set_known(
+    side: dict[str, str],
+    rows: Iterable[Level],
+    between: tuple[float, float],
+    is_known: Callable[[str], bool],
+) -> None:
+    """As `_set_levels`, for a side that was cut; strictly `between` two prices all is known."""
+    low, high = between
+    for price, qty in rows:
         key = price if price in side else canonical_price(price)
         if not qty.strip("0."):
             side.pop(key, None)
-        elif is_known is None or key in side or is_known(key):
+        elif key in side or low < float(key) < high or is_known(key):
             side[key] = qty
 
 
