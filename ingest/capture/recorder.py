@@ -77,6 +77,7 @@ class Recorder:
             "lastUpdateId": snapshot.last_update_id,
             "bids": snapshot.bids,
             "asks": snapshot.asks,
+            "known": [snapshot.bids_known_from, snapshot.asks_known_to],
         }
         self._note(Kind.SNAPSHOT, body, stamp_ns=snapshot.recv_ns)
 

@@ -11,7 +11,8 @@ Whoever plays the records to the same code gets the same rows.
     ADDED     feed         -                       {"stream": [market, symbol, kind], "resume": [id, ts_us]}
     REMOVED   feed         -                       {"streams": [[market, symbol, kind], ...]}
     BROKE     feed         -                       {"streams": [...], "cause"}: away for a reason of their own
-    SNAPSHOT  -            arrival                 {"symbol", "lastUpdateId", "bids", "asks"} that a book gets
+    SNAPSHOT  -            arrival                 {"symbol", "lastUpdateId", "bids", "asks"} of a book,
+                                                   with "known": how low bids, how high asks are known
     LOOK      -            -                       {"symbol"}: a live book is compared with the next SNAPSHOT
     FAILED    -            -                       {"symbol"}: its snapshot could not be had
     TICK      -            -                       books are looked after now

@@ -262,7 +262,10 @@ class RunReplay:
     def _snapshot(self, record: Record) -> None:
         self._counts.snapshots += 1
         body = orjson.loads(record.payload)
-        snapshot = rest_depth(body, body["symbol"], record.stamp_ns)
+        known_from, known_to = body["known"]
+        snapshot = rest_depth(body, body["symbol"], record.stamp_ns)._replace(
+            bids_known_from=known_from, asks_known_to=known_to
+        )
         try:
             self._books.on_snapshot(snapshot)
         except (ImpossibleInput, KeyError):  # what asked for it is missing

@@ -130,6 +130,10 @@ class Replayer:
     async def _play_run(self, parts: Sequence[Part]) -> None:
         run = RunReplay(parts[0].header, self._batcher, self._ids, self._report.counts)
         expected = parts[0].header.part
+        if expected > 1:
+            self._report.troubles.append(
+                f"{parts[0].path}: its run begins earlier: books that rest on that are not stored"
+            )
         for part in parts:
             if part.header.part != expected:
                 lacking = f"part {expected}" + (

@@ -27,7 +27,14 @@ from ingest.buffer.batcher import Batch, Mark
 from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import BOOK_TICKERS, DEPTH_DELTAS, DEPTH_SNAPSHOTS, TRADES, Table
 from ingest.clock import SystemClock
-from ingest.config import CaptureSection, DatabaseSection, ServiceSection, Settings, SpotSection
+from ingest.config import (
+    BackfillSection,
+    CaptureSection,
+    DatabaseSection,
+    ServiceSection,
+    Settings,
+    SpotSection,
+)
 from ingest.events import BookTicker, DepthDelta, Trade
 from ingest.shard.address_budget import open_budget
 from ingest.shard.captured import RecordingCapture, open_capture
@@ -190,6 +197,7 @@ def _settings(job: RowJob) -> Settings:
     return Settings(
         database=DatabaseSection(url=SecretStr(job.database_url)),
         service=ServiceSection(data_dir=Path(job.data_dir)),
+        backfill=BackfillSection(enabled=False),
         capture=CaptureSection(enabled=job.row == "capture", folder=str(_raw(job))),
         spot=SpotSection(
             ws_url=job.ws_url,

@@ -15,7 +15,14 @@ from ingest.binance.answers import Instrument
 from ingest.capture.files import is_capture_name
 from ingest.cli import main
 from ingest.clock import SystemClock
-from ingest.config import CaptureSection, DatabaseSection, ServiceSection, Settings, SpotSection
+from ingest.config import (
+    BackfillSection,
+    CaptureSection,
+    DatabaseSection,
+    ServiceSection,
+    Settings,
+    SpotSection,
+)
 from ingest.events import StreamKey
 from ingest.shard.job import ShardJob
 from ingest.shard.orders import Adopt, Drop, Order, ReplaceFeed, Resubscribe
@@ -95,13 +102,22 @@ class Run:
 
 def _settings(double: ExchangeDouble, url: str, folder: Path, capture: CaptureSection) -> Settings:
     spot = SpotSection(
-        ws_url=double.ws_url, rest_url=double.rest_url, symbols=list(SYMBOLS), stored_levels=50
+        ws_url=double.ws_url,
+        rest_url=double.rest_url,
+        symbols=list(SYMBOLS),
+        stored_levels=50,
+        snapshot_limit=50,
+        deepest_snapshot_limit=100,
+        deepest_books=5,
+        audit_every_s=1.0,
     ).model_copy(update={"snapshot_every_s": 0.7})
     return Settings(
         database=DatabaseSection(url=SecretStr(url)),
         service=ServiceSection(data_dir=folder),
         capture=capture,
         spot=spot,
+        # What is fetched afterwards did not come in.
+        backfill=BackfillSection(enabled=False),
     )
 
 
@@ -188,7 +204,8 @@ async def _two_lives(double: ExchangeDouble, url: str, folder: Path) -> None:
         await run.after(faults.Drop(kind="depth", n=4), 4)
         await run.after(faults.Malformed(n=5), 5)
         await run.after(faults.Malformed(n=5, damage="wrong_type", replace=True), 5)
-        await run.until("SELECT count(*) FROM spot.depth_snapshots WHERE reason = 'resync'")
+        for reason in ("resync", "deepened"):
+            await run.until(f"SELECT count(*) FROM spot.depth_snapshots WHERE reason = '{reason}'")
         await run.after(faults.Reset(connection=1))
         await run.after(faults.MuteStream(symbol="ETHUSDT", kind="trade", until="resubscribe"), 5)
         run.orders.put_nowait(Resubscribe((ETH[0], ETH[5])))
@@ -267,11 +284,14 @@ def flipped(data: bytes, place: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :]
 
 
-async def test_file_can_be_played_without_those_before_it(live: Live, migrated_url: str) -> None:
-    """All its messages are stored as they were live: it begins with the streams that stood."""
+async def test_file_can_be_played_without_those_before_it(
+    live: Live, migrated_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All its messages are stored as they were live; that books may lack is told."""
     second = captures(live.raw)[1]
-    assert await asyncio.to_thread(replay, second, "--into", migrated_url) == 0
+    assert await asyncio.to_thread(replay, second, "--into", migrated_url) == 3
 
+    assert f"{second}: its run begins earlier" in capsys.readouterr().err
     for relation in ("spot.trades", "spot.agg_trades", "spot.depth_deltas", "spot.tickers"):
         rows = await rows_of(migrated_url, relation)
         assert rows

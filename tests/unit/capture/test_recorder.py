@@ -58,9 +58,10 @@ def test_everything_that_is_told_keeps_its_place() -> None:
     recorder.added(4, BTC, (17, 5))
     recorder.opened(SESSION)
     recorder.append(FRAME)
-    recorder.snapshot(DepthSnapshot("BTCUSDT", 8, 0, [("1", "2")], [], "resync", 55))
+    recorder.snapshot(DepthSnapshot("BTCUSDT", 8, 0, [("1", "2")], [], "resync", 55, "0", "9"))
     recorder.clock(56)
     recorder.failed("ETHUSDT")
+    recorder.look("BTCUSDT")
     recorder.tick()
     recorder.broke(4, [BTC], "resubscribe")
     recorder.removed(4, iter([BTC]))
@@ -75,9 +76,13 @@ def test_everything_that_is_told_keeps_its_place() -> None:
         (Kind.ADDED, 4, 0, 0, {"stream": key, "resume": [17, 5]}),
         (Kind.OPENED, 4, 2, 99, {"url": "ws://x"}),
         FRAME,
-        (Kind.SNAPSHOT, 0, 0, 55, {"symbol": "BTCUSDT", "lastUpdateId": 8, "bids": [["1", "2"]], "asks": []}),
+        (
+            *(Kind.SNAPSHOT, 0, 0, 55),
+            {"symbol": "BTCUSDT", "lastUpdateId": 8, "bids": [["1", "2"]], "asks": [], "known": ["0", "9"]},
+        ),
         (Kind.CLOCK, 0, 0, 56, b""),
         (Kind.FAILED, 0, 0, 0, {"symbol": "ETHUSDT"}),
+        (Kind.LOOK, 0, 0, 0, {"symbol": "BTCUSDT"}),
         (Kind.TICK, 0, 0, 0, b""),
         (Kind.BROKE, 4, 0, 0, {"streams": [key], "cause": "resubscribe"}),
         (Kind.REMOVED, 4, 0, 0, {"streams": [key]}),

@@ -116,7 +116,8 @@ def test_stream_that_has_left_is_not_stored() -> None:
 
 def a_book() -> list[Record]:
     """A book that becomes live with its second record behind the stream's."""
-    body = {"symbol": "BTCUSDT", "lastUpdateId": 100, "bids": [["99.0", "1.0"]], "asks": [["101.0", "1.0"]]}
+    sides = {"bids": [["99.0", "1.0"]], "asks": [["101.0", "1.0"]], "known": ["0", "Infinity"]}
+    body = {"symbol": "BTCUSDT", "lastUpdateId": 100, **sides}
     return [
         *(added(DEPTH), opened(), a_frame("depth", builders.depth(95, 101))),
         Record(Kind.SNAPSHOT, stamp_ns=RECV_NS, payload=orjson.dumps(body)),
