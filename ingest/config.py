@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from ingest.binance.streams import is_kind
 from ingest.errors import ConfigError
+from ingest.feed.rotation import Rotation, parse_quiet_time
 from ingest.store.sessions import SessionLimits
 
 DEFAULT_FILE = Path("ingest.toml")
@@ -165,6 +166,21 @@ class LimitsSection(_Section):
     optional_share: Share = Field(
         default=0.5, description="of weight_per_min, up to which books are deepened and audited"
     )
+    max_connection_age_s: Annotated[float, Field(ge=1, le=86_000)] = 84_600.0
+    rotate_at: str = Field(default="", description="a quiet time of day, UTC, as in 04:00-05:00; empty: none")
+
+    @field_validator("rotate_at")
+    @classmethod
+    def _is_time_of_day(cls, value: str) -> str:
+        if value:
+            parse_quiet_time(value)
+        return value
+
+    @property
+    def rotation(self) -> Rotation:
+        """When connections are replaced before the exchange cuts them."""
+        quiet = parse_quiet_time(self.rotate_at) if self.rotate_at else None
+        return Rotation(self.max_connection_age_s, quiet)
 
 
 class BackfillSection(_Section):

@@ -20,7 +20,7 @@ from ingest.feed.contract import FeedEnd, FeedSession
 
 log = structlog.get_logger()
 
-_KEPT_ALWAYS: Final = frozenset({Kind.OPENED, Kind.ENDED, Kind.ADDED, Kind.REMOVED, Kind.BROKE})
+_KEPT_ALWAYS: Final = frozenset({Kind.OPENED, Kind.ENDED, Kind.ADDED, Kind.REMOVED, Kind.BROKE, Kind.OVERLAP})
 _RECORD_BYTES: Final = 200
 """What a record takes in memory beside its payload, about."""
 
@@ -69,6 +69,10 @@ class Recorder:
     def broke(self, feed: int, keys: Iterable[StreamKey], cause: str) -> None:
         """Streams were away for a reason of their own."""
         self._note(Kind.BROKE, {"streams": [list(key) for key in keys], "cause": cause}, feed)
+
+    def overlap(self, feed: int, step: str, **body: object) -> None:
+        """A connection of a feed hands over to its successor, step by step."""
+        self._note(Kind.OVERLAP, {"step": step, **body}, feed)
 
     def snapshot(self, snapshot: DepthSnapshot) -> None:
         """A book gets the exchange's."""

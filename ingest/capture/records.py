@@ -18,9 +18,13 @@ Whoever plays the records to the same code gets the same rows.
     TICK      -            -                       books are looked after now
     INSTANT   -            the shard's cached time its monotonic clock, a little-endian double
     CLOCK     -            a reading of the clock  made while what stands before it was dealt with
+    OVERLAP   feed         -                       {"step"}: a connection hands over to the next, see below
     STANDING  -            -                       {"streams": [[feed, [stream, ...]], ...], "open": [...]}
     MISSING   -            -                       {"records"}: so many found the writer too far behind
     CLOSED    -            -                       the run has ended in order, or goes on in the next file
+
+An OVERLAP's `step` is `begin` (with "limits"; the successor is the next connection of the feed to be opened),
+`judge` (with "now_s" and "live_s", some times a second), `finish` or `abandon`.
 
 `epoch` counts a feed's connections from 1. `resume` is null where nothing was stored before. A STANDING
 begins each file but the first of a run, so that a file can be played when those before it are gone; its
@@ -57,6 +61,7 @@ class Kind(IntEnum):
     MISSING = 13
     CLOSED = 14
     LOOK = 15
+    OVERLAP = 16
 
 
 class Record(NamedTuple):

@@ -69,6 +69,9 @@ _FEWEST_LEVELS = 20
 )
 @click.option("--ping-interval", default=20.0, show_default=True, help="Seconds between server pings.")
 @click.option(
+    "--connection-life", default=86_400.0, show_default=True, help="Seconds until a connection is cut."
+)
+@click.option(
     "--wait-for-consumers", is_flag=True, help="Play no faster than the clients read (no exchange does this)."
 )
 @click.option(
@@ -93,6 +96,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     fault_script: Path | None,
     start: Start,
     ping_interval: float,
+    connection_life: float,
     wait_for_consumers: bool,
     ready_file: Path | None,
     die_with_parent: bool,
@@ -107,7 +111,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter for each option
         loop=loop,
         market=_market(plan),
         start=start,
-        limits=Limits(ping_interval_s=ping_interval),
+        limits=Limits(ping_interval_s=ping_interval, connection_life_s=connection_life),
         faults=_faults(fault_script),
         seed=seed,
         host=host,

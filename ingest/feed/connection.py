@@ -7,11 +7,13 @@ judge a stream, or wait for the database. Frames go to a `FrameSink`, synchronou
 
 Make before break. A connection that shall be replaced (its life is over, the server announced its end,
 a repair) keeps carrying the streams while its successor is dialled and subscribed; both deliver into the
-same sink, which knows duplicates. Only when the successor is ready is the predecessor closed:
+same sink, the successor through an `Overlap`, which knows whether it brings every stream that moves. Only
+when it does is the predecessor closed:
 
     the successor is ready                 it is the carrier, the predecessor's end is seamless
     the successor fails                    the carrier stays, and after a backoff the next one tries
-    the carrier ends before that           an ordinary break; a successor that is under way carries on
+    the successor is refused               it lacks a stream that moves; as if it had failed, a few times
+    the carrier ends before that           a break, but for what overlaps; a successor under way carries on
 
 Every session ends with a named reason. A reason that trying again can heal is retried for ever;
 anything else leaves `run` and ends the shard.
@@ -30,11 +32,11 @@ from ingest.clock import Clock
 from ingest.errors import BudgetExhausted, FeedClosed, LocationRefused
 from ingest.feed.backoff import Backoff
 from ingest.feed.budget_file import Budget, SharedBudget
-from ingest.feed.contract import FeedEnd, FeedLimits, FrameSink, Signs
+from ingest.feed.contract import FeedEnd, FeedLimits, FrameSink, Overlap, OverlapLimits, Signs
 from ingest.feed.dialling import SlowDown
 from ingest.feed.endings import EndClass, EndCounts
 from ingest.feed.lifecycle import FeedEvent, FeedPhase
-from ingest.feed.session import Floor, Link, Request, Session
+from ingest.feed.session import ROTATION, Floor, Link, Request, Session
 
 log = structlog.get_logger()
 
@@ -46,15 +48,8 @@ _Ending: TypeAlias = FeedClosed | LocationRefused | BudgetExhausted
 
 _SLOW_DOWN_FAILURES = 6
 """As if so many attempts had failed: the top of the ladder, for an address that is told to slow down."""
-
-
-def open_session() -> aiohttp.ClientSession:
-    """What feeds dial through; the caller closes it."""
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-    # A server that hangs up is dialled again at once by aiohttp, behind our back: one attempt of the
-    # exchange's 300 that nobody has counted. There is no public switch.
-    session._retry_connection = False
-    return session
+_REFUSED_HEIRS = 3
+"""So many successors are refused; then the exchange does not give better ones."""
 
 
 class Feed:
@@ -219,13 +214,28 @@ class Feed:
             finally:
                 relay.cancel()
 
-    def _new_session(self) -> Session:
+    def _new_session(self, overlap: Overlap | None) -> Session:
         """A session that has not been dialled."""
-        return Session(self.url, self._link, self._floor)
+        return Session(self.url, self._link, self._floor, overlap)
 
     def _take_over(self, session: Session) -> None:
         """From now on this session carries the streams: its end is a break, that of others is not."""
         self._carrier = session
+        session.take_over()
+
+    def _overlap(self, reason: str, refused: int) -> Overlap:
+        """The way into the sink for a successor that is wanted for this reason."""
+        limits = self._link.limits
+        is_planned = reason == ROTATION
+        deadline_s = limits.overlap_s if is_planned else limits.hurried_overlap_s
+        return self._sink.overlap(
+            OverlapLimits(
+                settle_s=limits.settle_s,
+                deadline_s=deadline_s,
+                patience_s=deadline_s if is_planned else limits.settle_s,
+                may_refuse=refused < _REFUSED_HEIRS,
+            )
+        )
 
     async def _attend(self, session: Session) -> _Ending:
         """One session from dialling to its end; returns how it ended."""
@@ -328,9 +338,9 @@ class _Relay:
         for task in self._tasks.values():
             task.cancel()
 
-    def _start(self) -> Session:
+    def _start(self, overlap: Overlap | None = None) -> Session:
         self._tasks = {session: task for session, task in self._tasks.items() if not task.done()}
-        session = self._feed._new_session()
+        session = self._feed._new_session(overlap)
         name = f"feed {self._feed.number} session"
         self._tasks[session] = self._group.create_task(self._feed._attend(session), name=name)
         return session
@@ -339,12 +349,15 @@ class _Relay:
         """The next carrier: a successor that is ready, or whatever there is when the carrier has ended."""
         ending, reason = self._tasks[carrier], carrier.wanted.result()
         log.info("ws.hand_over", feed=self._feed.number, reason=reason, age_s=round(carrier.age_s(), 3))
+        backoff, refused = self._feed._backoff, 0
         # A feed that is replaced again and again climbs the same ladder as one that breaks.
-        self._feed._backoff.lasted(carrier.age_s())
+        backoff.lasted(carrier.age_s())
+        wait_s = 0.0 if reason == ROTATION else backoff.next_delay_s()
         while True:
-            if await _ended(ending, self._feed._backoff.next_delay_s()):
+            if await _ended(ending, wait_s):
                 return carrier
-            heir = self._start()
+            overlap = self._feed._overlap(reason, refused)
+            heir = self._start(overlap)
             attempt = self._tasks[heir]
             await _first_of(ending, attempt, heir.ready)
             if heir.ready.done() and heir.is_open:
@@ -353,6 +366,9 @@ class _Relay:
                 return heir
             if ending.done():
                 return heir
+            overlap.abandon()
+            refused += heir.is_refused
+            wait_s = backoff.next_delay_s()
 
 
 async def _first_of(*events: "asyncio.Future[_Ending] | asyncio.Future[str] | asyncio.Future[None]") -> None:

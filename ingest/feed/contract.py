@@ -1,9 +1,11 @@
 """What a feed and those around it agree on: its deadlines, where it delivers, and what can be seen of it."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Protocol
 
 from ingest.feed.backoff import BackoffLimits
+from ingest.feed.rotation import Rotation
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,14 @@ class FeedLimits:
     close_s: float = 1.0
     # No frame of any kind, not even one of the pings due every 20 s: the link is dead.
     silent_link_s: float = 50.0
-    life_s: float = 23.5 * 3600
-    life_jitter_s: float = 1800.0
-    # A successor takes over when it has been subscribed for so long and brings data, or has been for
-    # `overlap_s` and nothing speaks. The first covers what the predecessor's path is slower by.
+    rotation: Rotation = field(default_factory=Rotation)
+    # A successor takes over when every stream overlaps on both connections, and has been subscribed for
+    # so long at least: what the predecessor's path may be slower by.
     settle_s: float = 1.0
-    overlap_s: float = 5.0
+    # After so long streams that nobody speaks on are not waited for. There is time for it when it is our
+    # own decision to go, less when the predecessor is bad or may be closed at any moment.
+    overlap_s: float = 10.0
+    hurried_overlap_s: float = 2.0
     max_frame_bytes: int = 16 * 1024 * 1024
     backoff: BackoffLimits = field(default_factory=BackoffLimits)
 
@@ -51,10 +55,54 @@ class FeedEnd:
     seamless: bool = False
 
 
+class Takeover(Enum):
+    """Whether a successor may take over."""
+
+    WAIT = auto()
+    READY = auto()
+    REFUSED = auto()
+    """It does not bring what its predecessor brings, and must not take over."""
+
+
+@dataclass(frozen=True)
+class OverlapLimits:
+    """What is asked of a successor, in seconds since all its subscriptions were acknowledged."""
+
+    settle_s: float
+    deadline_s: float
+    """Then it takes over although some streams have not spoken on it."""
+    patience_s: float
+    """How long a stream is held back for a predecessor that says nothing on it."""
+    may_refuse: bool = True
+    """False: take it as it is, because others before it were no better."""
+
+
+class Overlap(Protocol):
+    """A successor's way into a sink while its predecessor still delivers there."""
+
+    def on_frame(self, data: bytes, recv_ns: int) -> None: ...
+
+    def judge(self, now_s: float, live_s: float | None) -> Takeover:
+        """Called several times a second; `live_s` is when the successor was subscribed (None: not yet)."""
+        ...
+
+    def finish(self) -> None:
+        """The successor carries the streams from now on. Harmless when it is over already."""
+        ...
+
+    def abandon(self) -> None:
+        """The successor has ended. Harmless when it is over already."""
+        ...
+
+
 class FrameSink(Protocol):
     """Where a feed delivers. Nothing here may wait: the socket is read by whoever calls it."""
 
     def on_frame(self, data: bytes, recv_ns: int) -> None: ...
+
+    def overlap(self, limits: OverlapLimits) -> Overlap:
+        """A successor is on its way. One at a time."""
+        ...
 
     def on_connected(self, session: FeedSession) -> None: ...
 

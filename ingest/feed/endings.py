@@ -23,7 +23,7 @@ class EndClass(StrEnum):
     CONNECTION_LOST = "connection_lost"
     PROTOCOL_ERROR = "protocol_error"
     SUBSCRIPTION = "subscription"
-    """A request was refused or not answered."""
+    """A request was refused, not answered, or answered without anything coming of it."""
     HANDSHAKE = "handshake"
     """The connection did not come about."""
     ROTATION = "rotation"
@@ -37,6 +37,7 @@ _CLASS_OF_WORD: Final = {
     "subscription_refused": EndClass.SUBSCRIPTION,
     "subscription_unanswered": EndClass.SUBSCRIPTION,
     "request_unanswered": EndClass.SUBSCRIPTION,
+    "not_overlapping": EndClass.SUBSCRIPTION,
     "too_many_requests_wait": EndClass.SUBSCRIPTION,
     "connect_failed": EndClass.HANDSHAKE,
     "handshake_refused": EndClass.HANDSHAKE,

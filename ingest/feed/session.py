@@ -27,14 +27,17 @@ from aiohttp import WSMsgType
 
 from ingest.clock import Clock
 from ingest.errors import FeedClosed, LocationRefused
-from ingest.feed.contract import FeedLimits, FeedSession, FrameSink, Signs
+from ingest.feed.contract import FeedLimits, FeedSession, FrameSink, Overlap, Signs, Takeover
 from ingest.feed.dialling import Socket, end_of, local_port, open_socket
 from ingest.feed.lifecycle import FeedAction, FeedEvent, FeedLifecycle, FeedPhase, Subscriptions
 from ingest.feed.pacing import Pacer
+from ingest.feed.rotation import place_of, rotate_after_s
 
 log = structlog.get_logger()
 
 MAX_WAITING_REQUESTS = 64
+ROTATION = "rotation"
+"""The reason of a session that is old enough."""
 _TICK_S = 0.25
 
 
@@ -68,7 +71,8 @@ class Floor:
 class Session:
     """Call `dial()`, then `serve()`, then `hang_up()`; the other methods may be called while it serves."""
 
-    def __init__(self, url: str, link: Link, floor: Floor) -> None:
+    def __init__(self, url: str, link: Link, floor: Floor, overlap: Overlap | None = None) -> None:
+        """`overlap` is the way into the sink while a predecessor delivers there."""
         loop = asyncio.get_running_loop()
         self.url = url
         self.messages = 0
@@ -80,16 +84,19 @@ class Session:
         self.wanted: asyncio.Future[str] = loop.create_future()
         """Done, with the reason, when a successor shall take over."""
         self.ready: asyncio.Future[None] = loop.create_future()
-        """Done when the session carries all that it was asked for, and may succeed another."""
+        """Done when the session carries all that its predecessor does, and may take over."""
+        self.is_refused = False
+        """It was not let take over, because it did not bring what its predecessor brought."""
         self._end: asyncio.Future[FeedClosed] = loop.create_future()
         self._link = link
         self._limits = link.limits
         self._clock = link.clock
         self._floor = floor
+        self._overlap = overlap
+        self._deliver = link.sink.on_frame if overlap is None else overlap.on_frame
         self._lifecycle = FeedLifecycle()
         self._socket: Socket | None = None
         self._opened_s = self._live_s = 0.0
-        self._answers = 0
         self._probes = 0
         self._probe_is_due = False
         self._subscriptions = Subscriptions(link.limits.acknowledge_s)
@@ -163,6 +170,13 @@ class Session:
 
     # ------------------------------------------------------------------ what it is told
 
+    def take_over(self) -> None:
+        """Carry the streams alone."""
+        overlap, self._overlap = self._overlap, None
+        self._deliver = self._link.sink.on_frame
+        if overlap is not None:
+            overlap.finish()
+
     def ask_for_successor(self, reason: str) -> None:
         """A successor shall take over, for the first reason that is given."""
         if not self.wanted.done():
@@ -190,7 +204,6 @@ class Session:
         """The exchange has confirmed a request; False when this session has not sent it."""
         if not self._subscriptions.answered(request_id):
             return False
-        self._answers += 1
         self._initial.discard(request_id)
         then = self._then.pop(request_id, None)
         if then is not None:
@@ -200,7 +213,6 @@ class Session:
 
     def refused(self, message: str, request_id: int | None) -> None:
         """The exchange has refused a request; it need not have said which."""
-        self._answers += 1
         if request_id in self._initial or (request_id is None and self.phase is FeedPhase.SUBSCRIBING):
             self.end(f"subscription_refused: {message}")
         elif request_id is not None:
@@ -227,7 +239,6 @@ class Session:
         """The one reader of this socket. It waits for nothing but the socket."""
         receive = socket.receive
         wall_ns = self._clock.wall_ns
-        on_frame = self._link.sink.on_frame
         floor = self._floor
         while True:
             message = await receive()
@@ -235,7 +246,7 @@ class Session:
             if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
                 self.messages += 1
                 floor.speaker = self
-                on_frame(message.data, recv_ns)
+                self._deliver(message.data, recv_ns)
             elif message.type is WSMsgType.PING:
                 await self._pong(socket, message.data, recv_ns)
             elif message.type is WSMsgType.PONG:
@@ -293,9 +304,11 @@ class Session:
         """End the session when it is told to or when the link is dead; see when it is ready or too old."""
         limits = self._limits
         now_s = self._clock.monotonic_s()
-        rotate_at_s = now_s + limits.life_s - self._link.rng.uniform(0.0, limits.life_jitter_s)
+        rotate_at_s = now_s + self._rotate_after_s()
         newest_frame_ns, newer_at_s = self.last_frame_ns, now_s
         while True:
+            if self._overlap is not None:
+                self._judge_overlap(self._overlap, now_s)
             done, _ = await asyncio.wait([self._end], timeout=_TICK_S)
             if done:
                 raise self._end.result()
@@ -307,9 +320,19 @@ class Session:
             elif now_s - newer_at_s > limits.silent_link_s:
                 raise FeedClosed(f"link_silent: no frame of any kind for {now_s - newer_at_s:.0f} s")
             if now_s > rotate_at_s:
-                self.ask_for_successor("rotation")
-            if not self.ready.done() and self._is_ready(now_s):
-                self.ready.set_result(None)
+                self.ask_for_successor(ROTATION)
+
+    def _rotate_after_s(self) -> float:
+        opened_s = self.signs.connected_wall_ns / 1e9
+        return rotate_after_s(self._limits.rotation, opened_wall_s=opened_s, place=place_of(self._link.feed))
+
+    def _judge_overlap(self, overlap: Overlap, now_s: float) -> None:
+        takeover = overlap.judge(now_s, self._live_s if self.phase is FeedPhase.LIVE else None)
+        if takeover is Takeover.REFUSED:
+            self.is_refused = True
+            raise FeedClosed("not_overlapping: it does not bring what its predecessor brings")
+        if takeover is Takeover.READY and not self.ready.done():
+            self.ready.set_result(None)
 
     def _judge_answers(self, now_s: float) -> None:
         for request_id in self._subscriptions.overdue(now_s):
@@ -318,12 +341,6 @@ class Session:
             self._subscriptions.answered(request_id)
             self._then.pop(request_id, None)
             self.ask_for_successor(f"request_unanswered: request {request_id}")
-
-    def _is_ready(self, now_s: float) -> bool:
-        if self.phase is not FeedPhase.LIVE:
-            return False
-        brings_data = self.messages > self._answers
-        return now_s - self._live_s >= (self._limits.settle_s if brings_data else self._limits.overlap_s)
 
     def _on(self, event: FeedEvent) -> None:
         if self._lifecycle.on(event) is FeedAction.REPORT_LIVE:

@@ -10,6 +10,7 @@ Invariant: what is told is recorded first, and a reading of the clock directly b
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,7 +24,7 @@ from ingest.clock import Clock
 from ingest.config import CaptureSection, Settings
 from ingest.events import DepthSnapshot, StreamKey
 from ingest.feed.connection import Feed
-from ingest.feed.contract import FeedEnd, FeedSession, FrameSink
+from ingest.feed.contract import FeedEnd, FeedSession, FrameSink, Overlap, OverlapLimits, Takeover
 
 _CLOSE_S: Final = 2.0
 _FRAME: Final = int(Kind.FRAME)
@@ -163,9 +164,16 @@ class _RecordedSink:
         self._lane.attach(feed)
 
     def on_frame(self, data: bytes, recv_ns: int) -> None:
+        self.record(data, recv_ns)
+        self._on_frame(data, recv_ns)
+
+    def record(self, data: bytes, recv_ns: int) -> None:
         feed = self._feed
         self._append((_FRAME, self._number, feed.epoch if feed is not None else 0, recv_ns, data))
-        self._on_frame(data, recv_ns)
+
+    def overlap(self, limits: OverlapLimits) -> Overlap:
+        self._recorder.overlap(self._number, "begin", limits=asdict(limits))
+        return _RecordedOverlap(self._number, self._lane.overlap(limits), self.record, self._recorder)
 
     def on_connected(self, session: FeedSession) -> None:
         self._recorder.opened(session)
@@ -174,6 +182,32 @@ class _RecordedSink:
     def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None:
         self._recorder.ended(session, end)
         self._lane.on_disconnected(session, end)
+
+
+class _RecordedOverlap:
+    def __init__(
+        self, number: int, overlap: Overlap, record: Callable[[bytes, int], None], recorder: Recorder
+    ) -> None:
+        self._number = number
+        self._overlap = overlap
+        self._record = record
+        self._recorder = recorder
+
+    def on_frame(self, data: bytes, recv_ns: int) -> None:
+        self._record(data, recv_ns)
+        self._overlap.on_frame(data, recv_ns)
+
+    def judge(self, now_s: float, live_s: float | None) -> Takeover:
+        self._recorder.overlap(self._number, "judge", now_s=now_s, live_s=live_s)
+        return self._overlap.judge(now_s, live_s)
+
+    def finish(self) -> None:
+        self._recorder.overlap(self._number, "finish")
+        self._overlap.finish()
+
+    def abandon(self) -> None:
+        self._recorder.overlap(self._number, "abandon")
+        self._overlap.abandon()
 
 
 class _RecordedClock:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import orjson
 import structlog
 
 from ingest.binance.frames import JsonObject
@@ -17,7 +18,8 @@ from ingest.binance.streams import EVENT_TYPE, wire_name
 from ingest.buffer.batcher import Batch
 from ingest.events import GapCause
 from ingest.feed.connection import Feed
-from ingest.feed.contract import FeedEnd, FeedSession
+from ingest.feed.contract import FeedEnd, FeedSession, OverlapLimits
+from ingest.shard.overlap import LaneOverlap, Routes
 from ingest.shard.stream import Stream
 from ingest.store.sink import Written
 
@@ -47,7 +49,8 @@ class SessionCounters:
 class FeedLane:
     """The `FrameSink` of one feed: what arrives on it, by the wire names of its streams.
 
-    Two connections of the feed may deliver at once while one hands over to the other.
+    Two connections of the feed may deliver at once while one hands over to the other: the successor through
+    a `LaneOverlap`.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class FeedLane:
         self.last_data_ns = 0
         self._counters = counters
         self._streams: dict[str, Stream] = {}
-        self._accept: dict[str, tuple[Callable[[JsonObject, int], None], str | None]] = {}
+        self._accept: Routes = {}
+        self._overlap: LaneOverlap | None = None
         self._on_malformed = on_malformed
         self._on_session = on_session
         self._feed: Feed | None = None
@@ -80,9 +84,10 @@ class FeedLane:
         """Take these streams' frames, too; returns their wire names."""
         named = {_name(stream): stream for stream in streams}
         self._streams.update(named)
-        self._accept.update(
-            {name: (stream.accept, EVENT_TYPE[stream.key.kind]) for name, stream in named.items()}
-        )
+        for routes in self._all_routes():
+            routes.update(
+                {name: (stream.accept, EVENT_TYPE[stream.key.kind]) for name, stream in named.items()}
+            )
         for stream in named.values():
             stream.overlap(self._connections > 1)
         return list(named)
@@ -90,10 +95,17 @@ class FeedLane:
     def remove(self, streams: Iterable[Stream]) -> list[str]:
         """Take these streams' frames no longer; returns their wire names. What still comes is dropped."""
         names = self.names_of(streams)
+        if self._overlap is not None:
+            self._overlap.forget(names)
         for name in names:
             del self._streams[name]
-            self._accept[name] = (_ignore, None)
+            for routes in self._all_routes():
+                routes[name] = (_ignore, None)
         return names
+
+    def _all_routes(self) -> list[Routes]:
+        """Of the carrier's frames, and of its successor's while there is one."""
+        return [self._accept] if self._overlap is None else [self._accept, self._overlap.routes]
 
     def names_of(self, streams: Iterable[Stream]) -> list[str]:
         """The wire names of some streams."""
@@ -105,7 +117,8 @@ class FeedLane:
             if self._streams.get(_name(stream)) is stream:
                 stream.broke(cause)
 
-    def on_frame(self, data: bytes, recv_ns: int) -> None:
+    def on_frame(self, data: bytes, recv_ns: int, routes: Routes | None = None) -> None:
+        """Take a frame of the carrier, or by the `routes` of another connection."""
         counters = self._counters
         counters.frames += 1
         counters.bytes_received += len(data)
@@ -113,7 +126,7 @@ class FeedLane:
             item = split_frame(data)
             if type(item) is tuple:
                 name, message = item
-                known = self._accept.get(name)
+                known = (self._accept if routes is None else routes).get(name)
                 if known is None:
                     raise ValueError(f"a stream that was not asked for: {name}")
                 accept, event_type = known
@@ -127,16 +140,35 @@ class FeedLane:
             counters.malformed += 1
             self._on_malformed(self._number, str(error), data)
 
+    def overlap(self, limits: OverlapLimits) -> LaneOverlap:
+        """The way in for a successor."""
+        if self._overlap is not None:
+            self._overlap.abandon()
+        self._overlap = LaneOverlap(self, self._streams, self._accept, limits)
+        return self._overlap
+
+    def on_overlap_over(self) -> None:
+        """Either the successor carries the streams alone, or it is gone."""
+        self._overlap = None
+
+    def on_held_malformed(self, name: str, data: JsonObject, error: ValueError) -> None:
+        """A message that was held back cannot be stored."""
+        self._counters.malformed += 1
+        self._on_malformed(self._number, str(error), orjson.dumps({"stream": name, "data": data}))
+
     def on_connected(self, session: FeedSession) -> None:
         self._count_connections(1)
         self._on_session(session, len(self._streams), None)
 
     def on_disconnected(self, session: FeedSession, end: FeedEnd) -> None:
-        for stream in self._streams.values():
-            if end.seamless:
+        overlap = self._overlap
+        for name, stream in self._streams.items():
+            if end.seamless or (overlap is not None and overlap.joins(name)):
                 stream.moved()
             else:
                 stream.broke()
+        if overlap is not None and not end.seamless:
+            overlap.finish()
         self._count_connections(-1)
         self._on_session(session, len(self._streams), end)
 

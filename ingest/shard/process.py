@@ -32,6 +32,7 @@ from ingest.clock import Clock
 from ingest.config import Settings, history_leaves, session_limits
 from ingest.events import DepthSnapshot, StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
+from ingest.feed.contract import FeedLimits
 from ingest.feed.dialling import open_session
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
@@ -231,6 +232,7 @@ class Shard:
             books=self._books,
             look_up=self._look_up,
             capture=tools.capture,
+            limits=FeedLimits(rotation=self._job.settings.limits.rotation),
         )
 
     async def _look_up(self, keys: Collection[StreamKey]) -> ResumePoints:

@@ -12,7 +12,7 @@ cannot be filled in becomes a gap; what cannot be placed any more is counted and
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import orjson
 
@@ -23,9 +23,10 @@ from ingest.buffer.tables import DEPTH_SNAPSHOTS, Table
 from ingest.capture.files import Header
 from ingest.capture.records import NOW_S, Kind, Record
 from ingest.events import Gap, GapCause, GapFilled, Market, StreamKey
-from ingest.feed.contract import FeedEnd, FeedSession
+from ingest.feed.contract import FeedEnd, FeedSession, OverlapLimits
 from ingest.shard.books import Books
 from ingest.shard.kinds import DepthStream, make_stream
+from ingest.shard.overlap import LaneOverlap
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
 
@@ -85,6 +86,20 @@ class ReplayBatcher(Batcher):
         return True
 
 
+class Lane(Protocol):
+    """Where a frame is told."""
+
+    def on_frame(self, data: bytes, recv_ns: int) -> None: ...
+
+
+@dataclass
+class _Overlap:
+    """A successor's way into its lane, and which connection it is, once that is open."""
+
+    way_in: LaneOverlap
+    epoch: int | None = None
+
+
 @dataclass
 class _Instant:
     now_s: float = 0.0
@@ -134,6 +149,7 @@ class RunReplay:
         )
         self._lanes: dict[int, FeedLane] = {}
         self._open: dict[tuple[int, int], FeedSession] = {}
+        self._overlaps: dict[int, _Overlap] = {}
         self._numbers = itertools.count()
         self._tellers = {
             Kind.FRAME: self._frame,
@@ -142,6 +158,7 @@ class RunReplay:
             Kind.ADDED: self._added,
             Kind.REMOVED: self._removed,
             Kind.BROKE: self._broke,
+            Kind.OVERLAP: self._overlapped,
             Kind.SNAPSHOT: self._snapshot,
             Kind.FAILED: self._failed,
             Kind.LOOK: self._look,
@@ -176,7 +193,23 @@ class RunReplay:
             return
         if record.epoch and (record.feed, record.epoch) not in self._open:
             self._connect(FeedSession(record.feed, "", record.stamp_ns, record.epoch))
-        lane.on_frame(record.payload, record.stamp_ns)
+        overlap = self._overlaps.get(record.feed)
+        sink: Lane = overlap.way_in if overlap is not None and overlap.epoch == record.epoch else lane
+        sink.on_frame(record.payload, record.stamp_ns)
+
+    def _overlapped(self, record: Record) -> None:
+        body, lane = orjson.loads(record.payload), self._lanes.get(record.feed)
+        step, overlap = body["step"], self._overlaps.get(record.feed)
+        if lane is not None and step == "begin":
+            self._overlaps[record.feed] = _Overlap(lane.overlap(OverlapLimits(**body["limits"])))
+        elif overlap is None:
+            self._counts.unplaced += 1
+        elif step == "judge":
+            overlap.way_in.judge(body["now_s"], body["live_s"])
+        else:
+            del self._overlaps[record.feed]
+            end = overlap.way_in.finish if step == "finish" else overlap.way_in.abandon
+            end()
 
     def _opened(self, record: Record) -> None:
         url = orjson.loads(record.payload)["url"]
@@ -186,6 +219,9 @@ class RunReplay:
         lane = self._lanes.get(session.feed)
         if lane is not None and (session.feed, session.epoch) not in self._open:
             self._open[session.feed, session.epoch] = session
+            overlap = self._overlaps.get(session.feed)
+            if overlap is not None and overlap.epoch is None:
+                overlap.epoch = session.epoch
             lane.on_connected(session)
 
     def _ended(self, record: Record) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ingest.binance.frames import JsonObject, MalformedFrame
+from ingest.binance.order import has_ids
 from ingest.binance.streams import REPAIRABLE
 from ingest.buffer.batcher import Batcher
 from ingest.buffer.tables import Table, table_of_kind
@@ -100,6 +101,18 @@ class Stream:
         self.messages_before = self.messages
         if self._break is None and self.last_event_us:
             self._break = cause
+
+    def doubt(self) -> None:
+        """Something may be missing before what comes next, though the stream was not away."""
+        if self._break is None and self.last_event_us:
+            self._break = "sequence"
+
+    @property
+    def position(self) -> int | None:
+        """Where the stream stands, in the terms of `ingest.binance.order`; None when it has never spoken."""
+        if not self.last_event_us:
+            return None
+        return self.last_id if has_ids(self.key.kind) else self.last_event_us
 
     def moved(self) -> None:
         """Another connection carries the stream, and nothing was missed."""

@@ -21,6 +21,7 @@ from aiohttp import WSMsgType, web
 from ingest.sim import wire
 from ingest.sim.channels import Outbox
 from ingest.sim.exchange import Exchange
+from ingest.sim.faults import NoticeForm
 from ingest.sim.injection import Injection
 from ingest.sim.limits import Limits, SlidingWindow, Violations
 from ingest.sim.subscriptions import Subscriptions
@@ -146,10 +147,10 @@ class Connection:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def announce_shutdown(self, now_ms: int, closes_at_s: float) -> None:
-        """Send `serverShutdown` in the connection's form."""
+    def announce_shutdown(self, now_ms: int, closes_at_s: float, form: NoticeForm) -> None:
+        """Send `serverShutdown`."""
         event = b'{"e":"serverShutdown","E":%d}' % now_ms
-        if self.subscriptions.combined:
+        if form == "combined" or (form == "own" and self.subscriptions.combined):
             event = b'{"stream":"!serverShutdown","data":%b}' % event
         self.outbox.put(wire.text_frame(event))
         self.shutdown_at_s = closes_at_s

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_origin
 
 Until: TypeAlias = Literal["lifted", "reconnect", "resubscribe"]
+NoticeForm: TypeAlias = Literal["own", "raw", "combined"]
 Damage: TypeAlias = Literal["truncated", "non_utf8", "unknown_event", "wrong_type", "oversized", "altered"]
 
 
@@ -87,10 +88,14 @@ class Close(Fault):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown(Fault):
-    """`serverShutdown` is sent, and the connections are closed `close_after_s` later."""
+    """`serverShutdown` is sent, and the connections are closed `close_after_s` later.
+
+    The documentation shows two forms of it; `own` is that of the connection.
+    """
 
     action: ClassVar[str] = "server_shutdown"
     close_after_s: float | None = 5.0
+    form: NoticeForm = "own"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

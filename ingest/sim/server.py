@@ -335,7 +335,7 @@ class ExchangeDouble:
                 case spec.Shutdown():
                     after_s = fault.close_after_s
                     closes_at_s = now_s + after_s if after_s is not None else math.inf
-                    connection.announce_shutdown(self._now_us() // 1000, closes_at_s)
+                    connection.announce_shutdown(self._now_us() // 1000, closes_at_s, fault.form)
 
     def _books(self, symbol: str | None) -> dict[str, Book]:
         instruments = self.exchange.instruments

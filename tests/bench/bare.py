@@ -21,7 +21,7 @@ from ingest.clock import SystemClock
 from ingest.events import StreamKey
 from ingest.feed.budget_file import BudgetLimits, SharedBudget
 from ingest.feed.connection import Feed
-from ingest.feed.contract import FeedEnd, FeedLimits, FeedSession
+from ingest.feed.contract import FeedEnd, FeedLimits, FeedSession, Overlap, OverlapLimits
 from ingest.shard.plan import FeedPlan
 from tests.bench.measure import Measure, RowJob, Span, Stopwatch
 from tests.bench.steering import Prepared, Steering
@@ -110,6 +110,10 @@ class ParsingSink:
                 self.done.set()
         elif isinstance(item, Ack) and isinstance(item.request_id, int) and self.feed is not None:
             self.feed.acknowledged(item.request_id)
+
+    def overlap(self, limits: OverlapLimits) -> Overlap:
+        """No measurement lasts so long that a connection is replaced."""
+        raise NotImplementedError
 
     def on_connected(self, session: FeedSession) -> None:
         """Nothing depends on it."""

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ingest.buffer.tables import BOOK_TICKERS, DEPTH_DELTAS, TRADES, Table
-from ingest.events import DepthSnapshot, Gap, GapFilled
+from ingest.events import DepthSnapshot, Gap
 from ingest.feed.budget_file import Budget
 from ingest.feed.connection import Feed
 from ingest.feed.lifecycle import FeedPhase
+from ingest.feed.rotation import Rotation
 from ingest.sim import faults
 from ingest.sim.limits import Limits
 from ingest.sim.market import MarketPlan
@@ -43,19 +44,17 @@ async def handed_over(wire: Wire, feed: Feed, times: int = 1) -> None:
 
 
 def nothing_is_missing(wire: Wire) -> None:
-    """Every event from the first to the newest was stored once, and none of them was ever a gap."""
+    """Every event from the first to the newest was stored once, and never was there a gap."""
     for kind, stored in wire.stored.items():
         ids = [entry.event_id for entry in wire.double.ledger.entries(SYMBOL, kind)]
         assert sorted(stored) == ids[ids.index(min(stored)) : ids.index(max(stored)) + 1]
     for table in (TRADES, DEPTH_DELTAS, BOOK_TICKERS):
-        assert gaps_in(wire, table) == []
+        assert wire.bench.gaps(table) == []
 
 
 def gaps_in(wire: Wire, table: Table) -> list[Gap]:
-    """The gaps that wait to be written; those that were filled soon after are none."""
-    items = wire.bench.gaps(table)
-    filled = {(item.first_id, item.last_id) for item in items if isinstance(item, GapFilled)}
-    return [item for item in items if isinstance(item, Gap) and (item.first_id, item.last_id) not in filled]
+    """The gaps that wait to be written."""
+    return [item for item in wire.bench.gaps(table) if isinstance(item, Gap)]
 
 
 async def test_replaced_feed_loses_nothing(wire: Wire) -> None:
@@ -156,18 +155,19 @@ async def test_successor_that_ends_at_once_is_no_break(wire: Wire) -> None:
         nothing_is_missing(wire)
 
 
-async def test_carrier_that_dies_while_handing_over_is_an_ordinary_break(wire: Wire) -> None:
-    """Every stream is told, and the successor that was under way carries on without being dialled again."""
+async def test_carrier_that_dies_while_handing_over_takes_nothing_along_that_overlaps(wire: Wire) -> None:
+    """The successor that was under way carries on without being dialled again, and no stream is broken."""
     async with wire.running(wire.feed(replace(QUICK, settle_s=20.0, overlap_s=20.0))) as feed:
         await speaking(wire, feed)
         feed.replace("a test")
-        await until(lambda: feed.sessions == 2)
+        await until(lambda: all(stream.duplicates for stream in wire.streams))
         wire.double.add_fault(faults.Reset(connection=1))
         await handed_over(wire, feed)
 
         assert [end.seamless for end in wire.ends] == [False]
-        assert [stream.reconnects for stream in wire.streams] == [1, 1, 1]
+        assert [stream.reconnects for stream in wire.streams] == [0, 0, 0]
         assert wire.budget.used(Budget.CONNECTS) == 2
+        nothing_is_missing(wire)
 
 
 async def test_carrier_that_dies_while_its_successor_is_refused_is_dialled_again(wire: Wire) -> None:
@@ -185,7 +185,7 @@ async def test_carrier_that_dies_while_its_successor_is_refused_is_dialled_again
 
 async def test_feed_is_rotated_before_the_exchange_cuts_it(wire: Wire) -> None:
     """At the end of its life it hands over of its own accord, each time."""
-    async with wire.running(wire.feed(replace(OFTEN, life_s=0.5))) as feed:
+    async with wire.running(wire.feed(replace(OFTEN, rotation=Rotation(max_age_s=0.5)))) as feed:
         await until(lambda: len(wire.ends) >= 2)
         await speaking(wire, feed)
 
@@ -193,15 +193,56 @@ async def test_feed_is_rotated_before_the_exchange_cuts_it(wire: Wire) -> None:
         nothing_is_missing(wire)
 
 
-async def test_announced_shutdown_is_not_waited_for(wire: Wire) -> None:
+async def test_exchange_that_cuts_every_connection_at_its_age_cuts_none_of_ours(tmp_path: Path) -> None:
+    """Each is left before that, and nothing is missing although no connection lives long."""
+    mortal = replace(BUSY, limits=replace(BUSY.limits, connection_life_s=4.0))
+    async with a_wire(tmp_path, mortal) as wire:
+        limits = replace(QUICK, rotation=Rotation(max_age_s=1.5))
+        async with wire.running(wire.feed(limits)) as feed:
+            await until(lambda: len(wire.ends) >= 4)
+            await speaking(wire, feed)
+
+            assert {(end.reason, end.seamless) for end in wire.ends} == {("rotation", True)}
+            nothing_is_missing(wire)
+
+
+async def test_successor_that_lacks_a_stream_does_not_take_over(wire: Wire) -> None:
+    """The next one that brings it does; the carrier goes on until then."""
+    async with wire.running(wire.feed(replace(OFTEN, overlap_s=1.0))) as feed:
+        await speaking(wire, feed)
+        wire.double.add_fault(faults.MuteStream(symbol=SYMBOL, kind="trade", connection=2, until="lifted"))
+        feed.replace("a test")
+        await until(lambda: wire.ends)
+        assert (wire.ends[0].reason.partition(":")[0], wire.ends[0].seamless) == ("not_overlapping", True)
+        await handed_over(wire, feed, 2)
+
+        assert [end.reason for end in wire.ends][1:] == ["a test"]
+        assert [stream.reconnects for stream in wire.streams] == [0, 0, 0]
+        nothing_is_missing(wire)
+
+
+@pytest.mark.parametrize("form", ["raw", "combined"])
+async def test_announced_shutdown_is_not_waited_for(wire: Wire, form: faults.NoticeForm) -> None:
     """The feed leaves for a new connection when the notice comes, not when the server closes."""
     async with wire.running(wire.feed()) as feed:
         await speaking(wire, feed)
-        wire.double.add_fault(faults.Shutdown(connection=1, close_after_s=20.0))
+        wire.double.add_fault(faults.Shutdown(connection=1, close_after_s=20.0, form=form))
         await handed_over(wire, feed)
 
         assert [(end.reason, end.seamless) for end in wire.ends] == [("server_shutdown", True)]
         nothing_is_missing(wire)
+
+
+async def test_exchange_that_closes_before_anybody_is_ready_is_an_ordinary_break(wire: Wire) -> None:
+    """The successor that was called by the notice carries on."""
+    async with wire.running(wire.feed()) as feed:
+        await speaking(wire, feed)
+        wire.double.add_fault(faults.Refuse(status=503, n=1))
+        wire.double.add_fault(faults.Shutdown(connection=1, close_after_s=0.0))
+        await handed_over(wire, feed)
+
+        assert wire.ends[0].seamless is False
+        assert wire.ends[0].reason.startswith("closed_by_exchange")
 
 
 async def test_shutdown_of_the_successor_makes_another_one(wire: Wire) -> None:

@@ -30,9 +30,9 @@ DEADLINE_S = 30.0
 QUICK = FeedLimits(
     connect_s=5.0,
     close_s=0.2,
-    life_jitter_s=0.0,
     settle_s=0.3,
     overlap_s=1.0,
+    hurried_overlap_s=1.0,
     backoff=BackoffLimits(cap_s=30.0),
 )
 

@@ -7,6 +7,7 @@ import pytest
 
 from ingest.config import Settings, TopSymbols, load_settings
 from ingest.errors import ConfigError
+from ingest.feed.rotation import QuietTime, Rotation
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -177,3 +178,15 @@ def test_readme_shows_every_key_with_its_default() -> None:
     # `[usdm]` can only be off.
     keys = {name: set(section) for name, section in Settings().model_dump().items() if name != "usdm"}
     assert {name: set(section) for name, section in shown.items()} == keys
+
+
+def test_quiet_time_of_day_is_read_and_checked() -> None:
+    """In UTC; without one, connections are replaced by their age alone."""
+    environment = {"INGEST_LIMITS_ROTATE_AT": "04:00-05:00", "INGEST_LIMITS_MAX_CONNECTION_AGE_S": "82800"}
+
+    assert load_settings(environment={}).limits.rotation == Rotation(84_600.0)
+    assert load_settings(environment=environment).limits.rotation == Rotation(
+        82_800.0, QuietTime(14_400.0, 3_600.0)
+    )
+    with pytest.raises(ConfigError, match="INGEST_LIMITS_ROTATE_AT: .*such as 04:00-05:00"):
+        load_settings(environment={"INGEST_LIMITS_ROTATE_AT": "at night"})

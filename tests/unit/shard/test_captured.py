@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import orjson
 import pytest
 
 from ingest.capture.recorder import Recorder
@@ -10,10 +11,11 @@ from ingest.capture.writer import CaptureWriter
 from ingest.config import CaptureSection, ServiceSection, Settings
 from ingest.events import DepthSnapshot, StreamKey
 from ingest.feed.connection import Feed
+from ingest.feed.contract import OverlapLimits, Takeover
 from ingest.shard.captured import NO_CAPTURE, LaneSink, RecordingCapture, open_capture
 from tests.unit.capture import builders as files
 from tests.unit.capture.test_recorder import SlowWriter
-from tests.unit.shard.builders import A_SESSION, AN_END, Bench, FakeFeed, SetInstant, a_lane
+from tests.unit.shard.builders import A_SESSION, AN_END, Bench, FakeFeed, SetInstant, a_lane, trade
 
 SNAPSHOT = DepthSnapshot("BTCUSDT", 8, 0, [("1", "2")], [], "resync", 55)
 
@@ -126,3 +128,22 @@ def test_capture_goes_to_its_folder(folder: str, tmp_path_factory: pytest.TempPa
         Kind.ADDED,
         Kind.CLOSED,
     ]
+
+
+def test_hand_over_is_recorded_step_by_step() -> None:
+    """A successor's frames like any other's, and each look at whether it may take over."""
+    capture, recorder, writer = a_capture()
+    stream = Bench().stream("trade")
+    sink = capture.sink(3, a_lane([stream]))
+    sink.attach(cast(Feed, SpeakingFeed()))
+    way_in = sink.overlap(OverlapLimits(settle_s=1.0, deadline_s=10.0, patience_s=2.0))
+    way_in.on_frame(orjson.dumps({"stream": "btcusdt@trade", "data": trade(1)}), 77)
+    verdicts = [way_in.judge(5.0, None), way_in.judge(7.0, 5.0)]
+    way_in.finish()
+    sink.overlap(OverlapLimits(settle_s=1.0, deadline_s=10.0, patience_s=2.0)).abandon()
+    recorder.hand_over()
+
+    steps = [orjson.loads(record[4])["step"] for record in writer.records if record[0] == Kind.OVERLAP]
+    assert steps == ["begin", "judge", "judge", "finish", "begin", "abandon"]
+    assert [record[2] for record in writer.records if record[0] == Kind.FRAME] == [2]
+    assert (stream.messages, verdicts) == (1, [Takeover.WAIT, Takeover.READY])

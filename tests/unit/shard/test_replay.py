@@ -239,3 +239,40 @@ def test_files_are_played_by_run_and_part(tmp_path: Path) -> None:
     assert [part.header.part for part in parts] == [9, 10, 11]
     assert len(report.troubles) == 1
     assert not report.is_whole
+
+
+def overlap(step: str, **body: object) -> Record:
+    return Record(Kind.OVERLAP, 4, payload=orjson.dumps({"step": step, **body}))
+
+
+LIMITS = {"settle_s": 1.0, "deadline_s": 10.0, "patience_s": 2.0, "may_refuse": True}
+
+
+def test_hand_over_is_told_as_it_was() -> None:
+    """What the successor brought ahead of its predecessor waits again, so that no gap is made that was none."""
+    replayed = Replayed(
+        *(added(TRADE), opened(), a_trade(1)),
+        *(overlap("begin", limits=LIMITS), opened(2), overlap("judge", now_s=5.0, live_s=None)),
+        *(a_trade(3, epoch=2), a_trade(2), overlap("judge", now_s=6.0, live_s=5.0), overlap("finish")),
+        *(ended(seamless=True), a_trade(4, epoch=2)),
+    )
+    batch = replayed.batcher.take(TRADES, 0.0, force=True)
+
+    assert batch is not None
+    assert (len(batch.rows), batch.gaps, replayed.counts.unplaced) == (4, (), 0)
+
+
+def test_hand_over_that_was_given_up_or_came_to_nothing_is_told() -> None:
+    """What was held goes on when the predecessor is silent; a successor that ended leaves nothing behind."""
+    begin = [overlap("begin", limits=LIMITS), opened(2), overlap("judge", now_s=5.0, live_s=5.0)]
+    given_up = Replayed(
+        *(added(TRADE), opened(), a_trade(1), *begin),
+        *(a_trade(3, epoch=2), overlap("judge", now_s=8.0, live_s=5.0)),
+    )
+    ended_before = Replayed(
+        *(added(TRADE), opened(), a_trade(1), *begin, a_trade(3, epoch=2), overlap("abandon")), a_trade(2)
+    )
+
+    assert given_up.gaps(TRADES) == [(2, 2, "sequence")]
+    assert ended_before.gaps(TRADES) == []
+    assert Replayed(added(TRADE), overlap("finish")).counts.unplaced == 1
