@@ -271,7 +271,7 @@ class SpotSection(_Section):
     kinds: list[Kind] = Field(
         default=["trade", "book_ticker", "depth", "kline_1m", "mini_ticker"], min_length=1
     )
-    redundancy: Literal[1] = 1
+    redundancy: Literal[1, 2] = 1
     streams_per_feed: int = Field(default=200, ge=1, le=1_024)
     first_snapshot_limit: int = Field(
         default=100, ge=1, le=5_000, description="levels a side while there is no weight for more"
@@ -428,9 +428,21 @@ def load_settings(
         settings = Settings.model_validate(tree)
     except ValidationError as error:
         mistakes += [_describe(item, places, origins) for item in _without_union_noise(error)]
+    else:
+        mistakes += _contradictions(settings, places, origins)
     if settings is None or mistakes:
         raise ConfigError("\n".join(mistakes))
     return settings
+
+
+def _contradictions(settings: Settings, file: str, origins: dict[tuple[str, str], str]) -> list[str]:
+    """What is right by itself and wrong beside another setting."""
+    lines, shards = settings.spot.redundancy, settings.service.shards
+    if lines <= shards:
+        return []
+    place = origins.get(("spot", "redundancy")) or origins.get(("service", "shards")) or file
+    needed = f"{lines} lines of a stream take [service] shards = {lines} or more (given: {shards})"
+    return [f"{place}: [spot] redundancy: {needed}"]
 
 
 def _file_to_read(file: Path | None, environment: Mapping[str, str]) -> Path | None:

@@ -36,7 +36,7 @@ from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 
 FREE_FEED = -1
 """What the slot of no feed says for a number."""
@@ -232,6 +232,10 @@ class StreamValues(NamedTuple):
     known_bids: int = -1
     """Levels of its book's sides that are known; -1 without a live book."""
     known_asks: int = -1
+    unbroken_since_id: int = -1
+    """From here on nothing was missed; ids are in the unit of the kind's gaps."""
+    committed_id: int = -1
+    """Up to here what was received is committed."""
 
 
 class StreamSlot(NamedTuple):

@@ -28,6 +28,7 @@ class MetricRow(NamedTuple):
 
 _SHARD = ("shard",)
 _FEED = ("shard", "feed")
+_PAIR = ("shard", "other")
 _GROUP = ("shard", "market", "kind")
 _STREAM = ("market", "symbol", "kind")
 
@@ -142,6 +143,10 @@ VIGIL_METRICS = (
     _gauge("ingest_rest_banned_seconds", (), "Time until REST may be asked; 0 when it may.", "seconds"),
     _gauge("ingest_budget_used", ("budget",), "Used of this address's share within its window."),
     _gauge("ingest_budget_limit", ("budget",), "The share itself."),
+    _counter("ingest_line_first_total", _PAIR, "Looks at a stream at which this shard's line was first."),
+    _counter("ingest_line_lead_seconds_total", _PAIR, "By how much it was, added up.", "seconds"),
+    _counter("ingest_line_repairs_total", (), "Orders to lines that were behind the other one."),
+    _counter("ingest_line_gaps_closed_total", (), "Gaps of one line that the other one had."),
     _gauge("ingest_table_age_seconds", (), "Time since the freshness table was written.", "seconds"),
 )
 

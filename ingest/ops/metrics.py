@@ -266,9 +266,14 @@ def _put_exchange(samples: Samples, vigil: VigilFacts) -> None:
         ("ingest_exchange_rest_up", vigil.exchange_answers),
         ("ingest_clock_offset_seconds", vigil.clock_offset_s),
         ("ingest_table_age_seconds", vigil.table_age_s),
+        ("ingest_line_repairs_total", vigil.line_repairs),
+        ("ingest_line_gaps_closed_total", vigil.line_gaps_closed),
     ):
         if value is not None:
             samples.put(name, value)
+    for pair, lead in vigil.leads.items():
+        samples.put("ingest_line_first_total", lead.times, *pair)
+        samples.put("ingest_line_lead_seconds_total", lead.seconds, *pair)
 
 
 def _put_alerts(samples: Samples, alerts: AlertCounts) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ingest.board.layout import Diagnosis
 from ingest.ops.alerts import Alerts
 from ingest.supervisor.ladder import Step
+from ingest.supervisor.lines import Lead
 from ingest.supervisor.service import Supervisor
 from ingest.supervisor.vigil import Vigil
 from ingest.supervisor.witness import Quiet, Stale, Unknown
@@ -60,6 +61,10 @@ class VigilFacts:
     banned_for_s: float = 0.0
     budgets: Mapping[str, Filling] = field(default_factory=dict)
     table_age_s: float | None = None
+    leads: Mapping[tuple[int, int], Lead] = field(default_factory=dict)
+    """By the shard whose line was first, and the other; empty while each stream has one line."""
+    line_repairs: int | None = None
+    line_gaps_closed: int | None = None
     alerts: AlertCounts = field(default_factory=AlertCounts)
 
 
@@ -69,6 +74,7 @@ def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFa
     if vigil is None:
         return None
     witnesses, tally = vigil.witnesses, vigil.sentinel.watch.tally
+    lines = vigil.lines
     swept_s, written_s = witnesses.swept_s, supervisor.published_s
     return VigilFacts(
         incidents_open=_by_diagnosis(_open_incidents(vigil)),
@@ -83,6 +89,9 @@ def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFa
         banned_for_s=supervisor.banned_for_s,
         budgets={name: Filling(*filling) for name, filling in supervisor.budget_used().items()},
         table_age_s=None if written_s is None else now_s - written_s,
+        leads=dict(lines.leads.by_pair) if lines is not None else {},
+        line_repairs=lines.orders if lines is not None else None,
+        line_gaps_closed=lines.gaps_closed if lines is not None else None,
         alerts=_alert_counts(alerts),
     )
 

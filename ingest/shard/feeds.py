@@ -32,7 +32,7 @@ from ingest.feed.connection import Feed
 from ingest.feed.contract import FeedLimits
 from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture
-from ingest.shard.kinds import DepthStream, make_stream
+from ingest.shard.kinds import DepthStream, make_bookless, make_stream
 from ingest.shard.orders import Adopt, Drop, Order, Probe, ReplaceFeed, Resubscribe
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.plan import FeedPlan
@@ -69,11 +69,12 @@ class Surroundings:
 
 @dataclass(frozen=True, eq=False)
 class CarriedFeed:
-    """A feed, the lane it delivers into, and its slot on the board."""
+    """A feed, the lane it delivers into, its slot on the board, and which line of its streams it carries."""
 
     feed: Feed
     lane: FeedLane
     slot: int
+    line: int = 1
 
 
 class Feeds:
@@ -97,7 +98,7 @@ class Feeds:
         """Make the feeds of the plan; the board was made for it: slots are places in the plan."""
         slots = itertools.count()
         for slot, feed in enumerate(plans):
-            carried = self._make_feed(feed.feed, slot)
+            carried = self._make_feed(feed.feed, slot, feed.line)
             for key in feed.streams:
                 self._add_stream(carried, key, next(slots), symbol_ids[key.symbol], resume)
 
@@ -110,8 +111,12 @@ class Feeds:
         return self.symbols.get(symbol_id, f"symbol {symbol_id}")
 
     def symbol_ids(self) -> dict[StreamKey, int]:
-        """The streams that are carried now, with the database's ids of their symbols."""
-        return {stream.key: stream.symbol_id for stream in self.streams.values()}
+        """The streams whose gaps are repaired here, with the database's ids of their symbols.
+
+        Those that are carried now; of two lines the first.
+        """
+        firsts = (carried for carried in self.carried.values() if carried.line == 1)
+        return {stream.key: stream.symbol_id for carried in firsts for stream in carried.lane.streams}
 
     async def run(self, orders: "asyncio.Queue[Order]") -> None:
         """Keep all feeds up, and carry out orders as they come."""
@@ -213,7 +218,9 @@ class Feeds:
             return
         board, number = self._around.board, order.feed
         is_new = number not in self.carried
-        carried = self._make_feed(number, board.adopt_feed(number)) if is_new else self.carried[number]
+        if is_new:
+            self._make_feed(number, board.adopt_feed(number), order.line)
+        carried = self.carried[number]
         streams = [
             self._add_stream(carried, key, board.adopt_stream(key), order.symbol_ids[key.symbol], resume)
             for key in keys
@@ -255,7 +262,7 @@ class Feeds:
 
     # ------------------------------------------------------------------ making them
 
-    def _make_feed(self, number: int, slot: int) -> CarriedFeed:
+    def _make_feed(self, number: int, slot: int, line: int) -> CarriedFeed:
         around = self._around
         lane = FeedLane(
             (),
@@ -277,7 +284,7 @@ class Feeds:
             limits=around.limits,
         )
         sink.attach(feed)
-        self.carried[number] = CarriedFeed(feed, lane, slot)
+        self.carried[number] = CarriedFeed(feed, lane, slot, line)
         return self.carried[number]
 
     def _add_stream(
@@ -293,8 +300,11 @@ class Feeds:
             batcher=around.batcher,
             instant=around.instant,
         )
-        book = around.books.new_book(key.symbol) if key.kind == "depth" else None
-        stream = make_stream(context, book=book, act=around.books.act)
+        if carried.line > 1:
+            stream = make_bookless(context)
+        else:
+            book = around.books.new_book(key.symbol) if key.kind == "depth" else None
+            stream = make_stream(context, book=book, act=around.books.act)
         if isinstance(stream, DepthStream):
             around.books.add(stream)
         point = resume.get((key.symbol, key.kind))

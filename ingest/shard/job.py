@@ -38,7 +38,10 @@ def job_path(data_dir: Path, shard: int) -> Path:
 def write_job(path: Path, plan: ShardPlan, settings: Settings, symbol_ids: Mapping[str, int]) -> None:
     """Write the job without its secret; the file appears whole or not at all."""
     public = settings.model_dump(mode="json", exclude={"database": {"url"}})
-    feeds = [{"feed": feed.feed, "streams": [list(key) for key in feed.streams]} for feed in plan.feeds]
+    feeds = [
+        {"feed": feed.feed, "line": feed.line, "streams": [list(key) for key in feed.streams]}
+        for feed in plan.feeds
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     ids = {symbol: symbol_ids[symbol] for symbol in {key.symbol for key in plan.streams}}
@@ -54,7 +57,7 @@ def load_job(path: Path, database_url: str) -> ShardJob:
         tree = orjson.loads(path.read_bytes())
         settings = Settings.model_validate(tree["settings"])
         feeds = tuple(
-            FeedPlan(feed["feed"], tuple(StreamKey(*key) for key in feed["streams"]))
+            FeedPlan(feed["feed"], tuple(StreamKey(*key) for key in feed["streams"]), feed["line"])
             for feed in tree["feeds"]
         )
         database = settings.database.model_copy(update={"url": SecretStr(database_url)})

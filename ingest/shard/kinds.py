@@ -70,13 +70,8 @@ class AggTradeStream(_ConsecutiveStream):
             self.store(row, event.ts_us, event.agg_trade_id, recv_ns)
 
 
-class DepthStream(_ConsecutiveStream):
-    """Deltas are stored whatever the book makes of them; the book is told of the ones that are new."""
-
-    def __init__(self, context: StreamContext, book: BookSync, act: Callable[[Action], None]) -> None:
-        super().__init__(context)
-        self.book = book
-        self._act = act
+class DeltaStream(_ConsecutiveStream):
+    """Depth deltas that are stored, and nothing else: another shard keeps the book."""
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
         self.messages += 1
@@ -85,7 +80,23 @@ class DepthStream(_ConsecutiveStream):
         row = encode.depth_delta(self.symbol_id, event)
         if self.is_new(event.first_update_id, event.final_update_id, event.ts_us):
             self.store(row, event.ts_us, event.final_update_id, recv_ns, event.first_update_id)
-            self._tell_book(event)
+            self.stored(event)
+
+    def stored(self, event: DepthDelta) -> None:
+        """A new delta is on its way to the table."""
+
+
+class DepthStream(DeltaStream):
+    """Deltas are stored whatever the book makes of them; the book is told of the ones that are new."""
+
+    def __init__(self, context: StreamContext, book: BookSync, act: Callable[[Action], None]) -> None:
+        super().__init__(context)
+        self.book = book
+        self._act = act
+
+    def stored(self, event: DepthDelta) -> None:
+        for action in self.book.on_delta(event):
+            self._act(action)
 
     def broke(self, cause: GapCause = "disconnect") -> None:
         super().broke(cause)
@@ -96,12 +107,6 @@ class DepthStream(_ConsecutiveStream):
     def known_levels(self) -> tuple[int, int]:
         book = self.book.book
         return (-1, -1) if book is None else (len(book.bids), len(book.asks))
-
-    def _tell_book(self, event: DepthDelta) -> None:
-        actions = self.book.on_delta(event)
-        if actions:
-            for action in actions:
-                self._act(action)
 
 
 class BookTickerStream(Stream):
@@ -234,3 +239,8 @@ def make_stream(
             raise ValueError("a depth stream needs a book")
         return DepthStream(context, book, act)
     return KlineStream(context) if ID_RULE[kind] == "candle" else _MAKERS[kind](context)
+
+
+def make_bookless(context: StreamContext) -> Stream:
+    """The stream of a kind on a shard that does not keep its book."""
+    return DeltaStream(context) if context.key.kind == "depth" else make_stream(context)

@@ -3,7 +3,8 @@
     {"order": "resubscribe", "streams": [["spot", "BTCUSDT", "trade"]]}
     {"order": "replace_feed", "feed": 3, "reason": "stream_stale", "stale": []}
     {"order": "probe", "feed": 3}
-    {"order": "adopt", "feed": 9, "streams": [["spot", "NEWUSDT", "trade"]], "symbol_ids": {"NEWUSDT": 77}}
+    {"order": "adopt", "feed": 9, "streams": [["spot", "NEWUSDT", "trade"]], "symbol_ids": {"NEWUSDT": 77},
+     "line": 1}
     {"order": "drop", "streams": [["spot", "OLDUSDT", "trade"]]}
 
 The supervisor writes orders into the shard's standard input. They say what to do, never why it should
@@ -65,12 +66,14 @@ class Probe:
 class Adopt:
     """Carry these streams from now on: on a new feed of this number, or on the one that has it.
 
-    Their newest committed events are looked up first. `symbol_ids` are the database's, for each symbol.
+    Their newest committed events are looked up first. `symbol_ids` are the database's, for each symbol. Only
+    the first line of a stream keeps a book.
     """
 
     feed: int
     streams: tuple[StreamKey, ...]
     symbol_ids: Mapping[str, int]
+    line: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +137,15 @@ def _tree(order: Order) -> dict[str, object]:
             return {"order": "replace_feed", "feed": feed, "reason": reason, "stale": _lists(stale)}
         case Probe(feed):
             return {"order": "probe", "feed": feed}
-        case Adopt(feed, streams, symbol_ids):
+        case Adopt(feed, streams, symbol_ids, line):
             ids = dict(symbol_ids)
-            return {"order": "adopt", "feed": feed, "streams": _lists(streams), "symbol_ids": ids}
+            return {
+                "order": "adopt",
+                "feed": feed,
+                "streams": _lists(streams),
+                "symbol_ids": ids,
+                "line": line,
+            }
         case Drop(streams):
             return {"order": "drop", "streams": _lists(streams)}
 
@@ -167,7 +176,10 @@ def _adopt(tree: JsonObject) -> Order:
         raise ValueError("symbol_ids must be an object of whole numbers")
     if missing := sorted({key.symbol for key in streams} - ids.keys()):
         raise ValueError(f"symbol_ids lacks {', '.join(missing)}")
-    return Adopt(_feed(tree), streams, ids)
+    line = tree.get("line", 1)
+    if not isinstance(line, int) or isinstance(line, bool) or line not in {1, 2}:
+        raise ValueError("line must be 1 or 2")
+    return Adopt(_feed(tree), streams, ids, line)
 
 
 def _drop(tree: JsonObject) -> Order:
@@ -178,7 +190,7 @@ _READERS: Final[dict[str, tuple[Callable[[JsonObject], Order], frozenset[str]]]]
     "resubscribe": (_resubscribe, frozenset({"order", "streams"})),
     "replace_feed": (_replace_feed, frozenset({"order", "feed", "reason", "stale"})),
     "probe": (_probe, frozenset({"order", "feed"})),
-    "adopt": (_adopt, frozenset({"order", "feed", "streams", "symbol_ids"})),
+    "adopt": (_adopt, frozenset({"order", "feed", "streams", "symbol_ids", "line"})),
     "drop": (_drop, frozenset({"order", "streams"})),
 }
 

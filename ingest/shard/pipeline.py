@@ -223,3 +223,4 @@ class Commits:
             if stream is not None:
                 stream.committed_event_us = max(stream.committed_event_us, mark.ts_us)
                 stream.committed_wall_ns = committed_wall_ns
+                stream.committed_id = max(stream.committed_id, mark.last_id)

@@ -4,6 +4,9 @@ Pure and deterministic: the same streams with the same rates give the same plan,
 is started again gets what it had. All streams of a symbol travel on one feed, so that what belongs
 together (a book's deltas and its best prices) is seen in one order.
 
+With two lines every stream is planned twice, on two shards. The first line is the one that keeps books;
+otherwise they are equal. No shard has both lines of a stream.
+
 Heaviest symbols are placed first, each on the least loaded shard, then inside the shard on the least
 loaded feed that has room. A feed never carries more than `streams_per_feed`.
 """
@@ -16,10 +19,11 @@ from ingest.events import StreamKey
 
 @dataclass(frozen=True)
 class FeedPlan:
-    """One websocket: its number (unique over all shards) and the streams on it."""
+    """One websocket: its number (unique over all shards), the streams on it, and which line of theirs."""
 
     feed: int
     streams: tuple[StreamKey, ...]
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class ShardPlan:
 class _Symbol:
     keys: list[StreamKey]
     rate: float
+    line: int = 1
 
 
 @dataclass
@@ -54,20 +59,29 @@ class _Bin:
 
 
 def make_plan(
-    rates: Mapping[StreamKey, float], *, shards: int, streams_per_feed: int
+    rates: Mapping[StreamKey, float], *, shards: int, streams_per_feed: int, lines: int = 1
 ) -> tuple[ShardPlan, ...]:
     """Distribute streams by their expected messages a second.
 
     Returns as many shards as have anything to do, at most `shards`. Raises ValueError when a symbol
-    alone has more streams than a feed may carry.
+    alone has more streams than a feed may carry, or there are more lines than shards.
     """
+    if lines > shards:
+        raise ValueError(f"{lines} lines of a stream need as many shards; there are {shards}")
     bins = [_Bin() for _ in range(shards)]
     for symbol in _heaviest_first(rates, streams_per_feed):
-        min(bins, key=lambda shard: (shard.rate, shard.streams)).symbols.append(symbol)
+        lightest = sorted(bins, key=lambda shard: (shard.rate, shard.streams))
+        for line, shard in enumerate(lightest[:lines], start=1):
+            shard.symbols.append(_Symbol(symbol.keys, symbol.rate, line))
     plans, first_feed = [], 0
     for number, shard in enumerate(filter(lambda shard: shard.symbols, bins)):
-        feeds = _split(shard.symbols, streams_per_feed)
-        plans.append(ShardPlan(number, tuple(FeedPlan(first_feed + i, keys) for i, keys in enumerate(feeds))))
+        feeds = [
+            (line, keys)
+            for line in range(1, lines + 1)
+            for keys in _split([each for each in shard.symbols if each.line == line], streams_per_feed)
+        ]
+        numbered = enumerate(feeds, start=first_feed)
+        plans.append(ShardPlan(number, tuple(FeedPlan(feed, keys, line) for feed, (line, keys) in numbered)))
         first_feed += len(feeds)
     return tuple(plans)
 

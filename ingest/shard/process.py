@@ -354,6 +354,7 @@ async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
         connections=settings.database.connections,
         application=f"ingest shard {job.plan.shard}",
         limits=session_limits(settings),
+        lines=settings.spot.redundancy,
     )
     return await stack.enter_async_context(opened)
 

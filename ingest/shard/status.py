@@ -185,6 +185,8 @@ def _stream_values(stream: Stream, *, feed_is_live: bool) -> StreamValues:
         reconnects=stream.reconnects,
         known_bids=known_bids,
         known_asks=known_asks,
+        unbroken_since_id=stream.unbroken_since_id,
+        committed_id=stream.committed_id,
     )
 
 

@@ -74,10 +74,13 @@ class Stream:
         self.refused_rows = 0
         self.reconnects = 0
         self.last_id = -1
+        self.unbroken_since_id = -1
+        """From here up to `last_id` nothing was missed; -1 before the first row, and after a gap."""
         self.last_event_us = 0
         self.last_recv_ns = 0
         self.committed_event_us = 0
         self.committed_wall_ns = 0
+        self.committed_id = -1
         self._break: GapCause | None = None
         self._refused: _Refused | None = None
         self._batcher = context.batcher
@@ -139,6 +142,8 @@ class Stream:
         self.news += 1
         self.last_recv_ns = recv_ns
         self._break = None
+        if self.unbroken_since_id < 0:
+            self.unbroken_since_id = last_id if first_id is None else first_id
         if last_id >= self.last_id:  # a late row, out of a hole, does not take the stream back
             self.last_id = last_id
             self.last_event_us = ts_us
@@ -179,6 +184,7 @@ class Stream:
             opened_us=self._instant.wall_us,
         )
         self.gaps_opened += 1
+        self.unbroken_since_id = -1
         self._batcher.add_gap(self.table, gap, self._instant.now_s)
 
     def gap_filled(self, first_id: int, last_id: int, rows: int) -> None:

@@ -1,10 +1,10 @@
 """The gap ledger: written inside the transaction of the rows that follow a gap, counted for freshness."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.events import Gap, GapFilled, StreamKey
-from ingest.store.instants import instant
+from ingest.store.instants import instant, microseconds
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
@@ -54,3 +54,42 @@ async def count_open_gaps(connection: "Connection") -> dict[StreamKey, int]:
     """Open gaps by stream; a stream without any is absent."""
     rows = await connection.fetch(statement("count_open_gaps"))
     return {StreamKey(row["market"], row["symbol"], row["kind"]): row["gaps"] for row in rows}
+
+
+class LedgerGap(NamedTuple):
+    """A gap of the ledger as it stands there; times in microseconds since the epoch, UTC."""
+
+    gap_id: int
+    key: StreamKey
+    first_id: int | None
+    last_id: int | None
+    start_us: int | None
+    end_us: int | None
+
+
+async def newest_gap_id(connection: "Connection") -> int:
+    """The highest number that a gap has; 0 without any."""
+    newest: int = await connection.fetchval(statement("newest_gap"))
+    return newest
+
+
+async def gaps_after(connection: "Connection", gap_id: int) -> list[LedgerGap]:
+    """Recent gaps with a higher number that are open, or cannot be repaired."""
+    rows = await connection.fetch(statement("gaps_after"), gap_id)
+    return [
+        LedgerGap(
+            row["gap_id"],
+            StreamKey(row["market"], row["symbol"], row["kind"]),
+            row["first_id"],
+            row["last_id"],
+            None if row["start_ts"] is None else microseconds(row["start_ts"]),
+            None if row["end_ts"] is None else microseconds(row["end_ts"]),
+        )
+        for row in rows
+    ]
+
+
+async def close_covered_gaps(connection: "Connection", gap_ids: Sequence[int]) -> int:
+    """Close gaps that another line of their streams has filled; returns how many were still open."""
+    status = await connection.execute(statement("close_covered_gaps"), gap_ids)
+    return int(status.rpartition(" ")[2])

@@ -3,7 +3,9 @@
 Decides which way a batch goes. Direct COPY costs nothing where there are no duplicates; a unique
 violation sends the same bytes through a staging table, sorted by key. Since duplicates come in runs
 (after a start, a reconnect, a lost connection), a table stays on that way until `STICKY_BATCHES` have
-come through it without one. Candles are always staged: the last version wins.
+come through it without one. Candles are always staged: the last version wins. So is everything where two
+lines bring the same streams: whichever comes first is stored. A book ticker, which each line dates by its
+own arrival, is looked for by its id there.
 
 Invariants: a batch, its gaps included, is one transaction; every wait has a limit; a connection whose
 state is unknown is dropped, never used again; a connection is used only after the columns behind it
@@ -13,6 +15,7 @@ have been compared with what the encoders write.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -21,7 +24,7 @@ from ingest.binance.answers import Instrument
 from ingest.book.moment import StoredMoment
 from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
-from ingest.buffer.tables import TABLES, Conflict, Table
+from ingest.buffer.tables import BOOK_TICKERS, TABLES, Conflict, Table
 from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
 from ingest.store import lookup, publish
 from ingest.store.decisions import keeps_connection
@@ -37,6 +40,13 @@ if TYPE_CHECKING:
 
     from ingest.store.sessions import Connection, Pool
 
+LINES_APART: Final = timedelta(seconds=10)
+"""How far two lines' arrivals of one book ticker may be apart; one that lags by more stores it twice.
+
+Longer than a shard may stand still before it is killed. All rows of so long are looked through for each
+batch: 20 ms at 2,000 book tickers a second.
+"""
+
 STICKY_BATCHES: Final = 20
 """How many batches without a duplicate let a table go back to direct COPY."""
 
@@ -47,8 +57,9 @@ class PostgresSink:
     Made by `opened`. May be used by several tasks; batches of one table must come one after another.
     """
 
-    def __init__(self, pool: "Pool", limits: SessionLimits) -> None:
+    def __init__(self, pool: "Pool", limits: SessionLimits, *, lines: int = 1) -> None:
         self._pool = pool
+        self._lines = lines
         self._limits = limits
         self._staging = dict.fromkeys(TABLES, STICKY_BATCHES)
 
@@ -61,9 +72,11 @@ class PostgresSink:
         connections: int = 3,
         application: str = "ingest",
         limits: SessionLimits = DEFAULT_LIMITS,
+        lines: int = 1,
     ) -> AsyncIterator["PostgresSink"]:
         """Connect, and drop the connections at the end; StoreError or ConfigError when that fails.
 
+        `lines` says how many writers bring each stream.
         All connections exist from the start, because a server that shuts down lets the connected finish
         and refuses new ones.
         """
@@ -81,7 +94,7 @@ class PostgresSink:
                 reset=_left_as_it_is,
             )
         try:
-            yield cls(pool, limits)
+            yield cls(pool, limits, lines=lines)
         finally:
             pool.terminate()
 
@@ -133,7 +146,7 @@ class PostgresSink:
         Always staged; the live streams' way stays as it is.
         """
         async with self.session() as connection:
-            return await _staged(connection, batch, copy_payload(batch.table, batch.rows))
+            return await _staged(connection, batch, copy_payload(batch.table, batch.rows), by_id=False)
 
     def expect_duplicates(self, *tables: Table) -> None:
         """Stage the next batches of these tables (of all when none is named)."""
@@ -146,14 +159,15 @@ class PostgresSink:
             self._staging[table] -= 1
 
     async def _write(self, connection: "Connection", batch: Batch) -> Written:
-        direct = batch.table.conflict is Conflict.IGNORE and self._staging[batch.table] <= 0
+        is_sole = self._lines == 1 and self._staging[batch.table] <= 0
+        direct = batch.table.conflict is Conflict.IGNORE and is_sole
         payload = copy_payload(batch.table, batch.rows)
         if direct or not batch.rows:
             try:
                 return await _copied(connection, batch, payload)
             except asyncpg.UniqueViolationError:
                 self.expect_duplicates(batch.table)
-        return await _staged(connection, batch, payload)
+        return await _staged(connection, batch, payload, by_id=self._lines > 1)
 
     # ------------------------------------------------------------------ around the batches
 
@@ -201,12 +215,16 @@ async def _copied(connection: "Connection", batch: Batch, payload: bytes) -> Wri
     return Written(len(batch.rows), 0, staged=False)
 
 
-async def _staged(connection: "Connection", batch: Batch, payload: bytes) -> Written:
+async def _staged(connection: "Connection", batch: Batch, payload: bytes, *, by_id: bool) -> Written:
     table = batch.table
     async with _transaction(connection):
         await write_gaps(connection, batch.gaps)
         await _copy(connection, table, payload, into_stage=True)
-        status = await connection.execute(statement(f"merge_{table.name}"))
+        if by_id and table is BOOK_TICKERS:
+            await connection.execute(statement("lock_book_tickers"))
+            status = await connection.execute(statement("merge_book_tickers_once"), LINES_APART)
+        else:
+            status = await connection.execute(statement(f"merge_{table.name}"))
     stored = int(status.rpartition(" ")[2])
     return Written(stored, len(batch.rows) - stored, staged=True)
 

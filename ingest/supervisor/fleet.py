@@ -6,6 +6,7 @@ written into the shard's job file before it is ordered, so that a shard which is
 whatever reason, carries what it should.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -58,16 +59,25 @@ class Fleet:
         self._by_number[shard].recycle()
 
     def adopt(
-        self, streams: Sequence[StreamKey], symbol_ids: Mapping[str, int], *, but_not: int = -1
+        self,
+        streams: Sequence[StreamKey],
+        symbol_ids: Mapping[str, int],
+        *,
+        but_not: int = -1,
+        line: int = 1,
     ) -> bool:
-        """Give streams to the shard with the fewest, on a feed of their own; False when nobody can."""
+        """Give streams to the shard with the fewest, on a feed of their own; False when nobody can.
+
+        No shard is given a stream whose other line it has.
+        """
         self.symbol_ids |= symbol_ids
         able = [k for k in self.keepers if k.plan.shard != but_not and k.plan.shard not in self._evacuated]
+        able = [keeper for keeper in able if not set(streams) & set(keeper.plan.streams)]
         able = [keeper for keeper in able if keeper.pid is not None] or able
         if not able or not streams:
             return False
         keeper = min(able, key=lambda keeper: len(keeper.plan.streams))
-        feed = FeedPlan(self._next_feed, tuple(streams))
+        feed = FeedPlan(self._next_feed, tuple(streams), line)
         self._next_feed += 1
         self._replan(keeper, replace(keeper.plan, feeds=(*keeper.plan.feeds, feed)))
         if not _has_room(keeper):
@@ -75,7 +85,7 @@ class Fleet:
             return True
         for part in _parts(feed.streams):
             ids = {key.symbol: self.symbol_ids[key.symbol] for key in part}
-            self.order(keeper.plan.shard, Adopt(feed.feed, part, ids))
+            self.order(keeper.plan.shard, Adopt(feed.feed, part, ids, line))
         return True
 
     def drop(self, symbols: Sequence[str]) -> list[StreamKey]:
@@ -99,8 +109,24 @@ class Fleet:
         feeds = keeper.plan.feeds
         self._replan(keeper, replace(keeper.plan, feeds=()))
         log.error("shard.quarantined", shard=shard, streams=sum(len(feed.streams) for feed in feeds))
-        for feed in feeds:
-            self.adopt(feed.streams, {}, but_not=shard)
+        kept = tuple(each for feed in feeds for each in self._give_away(feed, shard))
+        if kept:
+            # Nobody else may have them, and their other line goes on: they wait for this shard.
+            self._replan(keeper, replace(keeper.plan, feeds=kept))
+
+    def _give_away(self, feed: FeedPlan, shard: int) -> list[FeedPlan]:
+        """Have others carry a feed's streams; returns what nobody may have."""
+        groups: dict[frozenset[int], list[StreamKey]] = defaultdict(list)
+        for key in feed.streams:
+            others = (keeper for keeper in self.keepers if key in keeper.plan.streams)
+            groups[frozenset(keeper.plan.shard for keeper in others)].append(key)
+        left = [
+            key
+            for keys in groups.values()
+            if not self.adopt(keys, {}, but_not=shard, line=feed.line)
+            for key in keys
+        ]
+        return [replace(feed, streams=tuple(left))] if left else []
 
     def readmit(self, shard: int) -> None:
         """Let a shard that runs well again carry what comes from now on.

@@ -24,6 +24,8 @@ from ingest.events import StreamKey
 HEARTBEAT_LIMIT_S = 5.0
 
 _NS_PER_S = 1_000_000_000
+_LINE_IS_AWAY = frozenset({"shard_wedged", "database_stalled"})
+_AHEAD_US = 1_000_000
 _CLOCK_RESOLUTION_S = 1.0
 
 
@@ -161,9 +163,24 @@ def judge(
 def judge_all(facts: ServiceFacts) -> list[StreamFreshness]:
     """One row for each planned stream, by its shard; what is not on its board is spoken for by the plan.
 
-    A board may have more than the plan: a stream that was given away or dropped is nobody's row there.
+    A board may have more than the plan: a stream that was given away or dropped is nobody's row there. A
+    stream with two lines is as fresh as the better one, whose shard and feed its row names.
     """
-    return [row for shard in facts.shards for row in _rows_of(shard, facts)]
+    rows: dict[tuple[str, str, str], StreamFreshness] = {}
+    for shard in facts.shards:
+        for row in _rows_of(shard, facts):
+            key = (row.market, row.symbol, row.kind)
+            rows[key] = _better(rows[key], row) if key in rows else row
+    return list(rows.values())
+
+
+def _better(first: StreamFreshness, second: StreamFreshness) -> StreamFreshness:
+    """Of two lines the one that works, then the one that is ahead; the first when both are alike."""
+    wrong = _LINE_IS_AWAY
+    if (first.diagnosis in wrong) != (second.diagnosis in wrong):
+        return second if first.diagnosis in wrong else first
+    ahead_us = (second.last_event_us or 0) - (first.last_event_us or 0)
+    return second if ahead_us > _AHEAD_US else first
 
 
 def _rows_of(shard: ShardFacts, facts: ServiceFacts) -> list[StreamFreshness]:

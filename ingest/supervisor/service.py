@@ -220,7 +220,12 @@ class Supervisor:
         chosen = choose_instruments(spot, listed, stats)
         symbol_ids = await sink.instrument_ids(_MARKET, chosen)
         rates = expected_rates([instrument.symbol for instrument in chosen], spot.kinds, stats)
-        plans = make_plan(rates, shards=self._settings.service.shards, streams_per_feed=spot.streams_per_feed)
+        plans = make_plan(
+            rates,
+            shards=self._settings.service.shards,
+            streams_per_feed=spot.streams_per_feed,
+            lines=spot.redundancy,
+        )
         log.info(
             "service.planned",
             symbols=len(chosen),

@@ -27,6 +27,7 @@ from ingest.store.statements import statement
 from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import NOT_JUDGED, Judgement, ServiceFacts
 from ingest.supervisor.incidents import IncidentLog
+from ingest.supervisor.line_keeper import LineKeeper
 from ingest.supervisor.listing import halted_streams, listing_change
 from ingest.supervisor.rhythm import RhythmLimits, RhythmRecord, check_record
 from ingest.supervisor.sentinel import Sentinel
@@ -84,10 +85,14 @@ class Vigil:
             incidents=incidents,
             clock=clock,
         )
+        self.lines = self._make_lines()
+        """What looks after the two lines of each stream; None while there is one."""
 
     def loops(self) -> dict[str, Coroutine[None, None, None]]:
         """What has to run, by name."""
+        lines = {"lines": self.lines.run()} if self.lines is not None else {}
         return {
+            **lines,
             "sentinel": self.sentinel.run(),
             "witnesses": self.witnesses.run(),
             "incidents": self.incidents.run(),
@@ -95,6 +100,17 @@ class Vigil:
             "listing": self._follow_listing(),
             "quarantine": self._quarantine(),
         }
+
+    def _make_lines(self) -> LineKeeper | None:
+        if self._settings.spot.redundancy == 1:
+            return None
+        return LineKeeper(
+            facts=self._facts,
+            halted=lambda: self.sentinel.halted,
+            hands=self.fleet,
+            sink=self._sink,
+            clock=self._clock,
+        )
 
     @property
     def judged(self) -> asyncio.Event:
@@ -173,7 +189,8 @@ class Vigil:
             for instrument in change.listed:
                 log.info("symbol.listed", symbol=instrument.symbol)
                 streams = [StreamKey("spot", instrument.symbol, kind) for kind in spot.kinds]
-                fleet.adopt(streams, {instrument.symbol: ids[instrument.symbol]})
+                for line in range(1, spot.redundancy + 1):
+                    fleet.adopt(streams, {instrument.symbol: ids[instrument.symbol]}, line=line)
         if change.delisted:
             log.warning("symbol.delisted", symbols=list(change.delisted))
         gone = fleet.drop(change.delisted)

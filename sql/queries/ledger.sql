@@ -43,3 +43,27 @@ SELECT market, symbol, kind, count(*) AS gaps
 FROM ops.gaps
 WHERE state = 'open'
 GROUP BY market, symbol, kind;
+
+-- name: newest_gap
+SELECT coalesce(max(gap_id), 0) AS gap_id FROM ops.gaps;
+
+-- Gaps that are not closed or cannot be repaired, above a number, an hour back at most. Not those of rows that had
+-- come and were lost on their way to the table: whoever lost them has missed nothing, by its own account.
+-- name: gaps_after
+SELECT gap_id, market, symbol, kind, first_id, last_id, start_ts, end_ts
+FROM ops.gaps
+WHERE
+    gap_id > $1
+    AND state IN ('open', 'unrepairable')
+    AND opened_at > now() - interval '1 hour'
+    AND cause IN ('disconnect', 'sequence', 'resubscribe', 'restart', 'buffer_full')
+ORDER BY gap_id;
+
+-- Of two lines that bring the same streams, the other one has it all.
+-- name: close_covered_gaps
+UPDATE ops.gaps AS g
+SET
+    state = 'repaired',
+    closed_at = greatest(now(), g.opened_at),
+    note = 'the other line has it'
+WHERE g.gap_id = ANY ($1::bigint[]) AND g.state IN ('open', 'unrepairable');

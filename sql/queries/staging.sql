@@ -28,6 +28,30 @@ INSERT INTO spot_raw.book_tickers
 SELECT * FROM pg_temp.stage_book_tickers ORDER BY symbol_id, ts, update_id
 ON CONFLICT (symbol_id, ts, update_id) DO NOTHING;
 
+-- Where two lines bring the same streams: the exchange gives a book ticker no time, each line dates it by its
+-- own arrival, and so the key does not see that it is one. One writer at a time, so that each sees what the
+-- others have committed; $1 is how far the arrivals of two lines may be apart.
+-- name: lock_book_tickers
+SELECT pg_advisory_xact_lock(hashtext('ingest book_tickers'));
+
+-- name: merge_book_tickers_once
+WITH stored AS MATERIALIZED (
+    SELECT t.symbol_id, t.update_id
+    FROM spot_raw.book_tickers AS t
+    WHERE
+        t.symbol_id = ANY (ARRAY(SELECT DISTINCT s.symbol_id FROM pg_temp.stage_book_tickers AS s))
+        AND t.ts >= (SELECT min(s.ts) FROM pg_temp.stage_book_tickers AS s) - $1::interval
+        AND t.ts <= (SELECT max(s.ts) FROM pg_temp.stage_book_tickers AS s) + $1::interval
+)
+
+INSERT INTO spot_raw.book_tickers
+SELECT s.*
+FROM pg_temp.stage_book_tickers AS s
+LEFT JOIN stored AS t ON s.symbol_id = t.symbol_id AND s.update_id = t.update_id
+WHERE t.symbol_id IS NULL
+ORDER BY s.symbol_id, s.ts, s.update_id
+ON CONFLICT (symbol_id, ts, update_id) DO NOTHING;
+
 -- name: merge_depth_deltas
 INSERT INTO spot_raw.depth_deltas
 SELECT * FROM pg_temp.stage_depth_deltas ORDER BY symbol_id, ts, final_update_id

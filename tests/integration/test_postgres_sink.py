@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from decimal import Decimal
 
 import asyncpg
@@ -12,11 +12,11 @@ from ingest.binance.answers import Instrument
 from ingest.book.moment import Neighbour
 from ingest.buffer import encode, tables
 from ingest.buffer.batcher import Batch
-from ingest.buffer.tables import KLINES, TABLES, Table
+from ingest.buffer.tables import BOOK_TICKERS, KLINES, TABLES, Table
 from ingest.errors import RowsRefused, SchemaMismatch, StoreUnavailable
 from ingest.events import AvgPrice, GapFilled, MiniTicker, StreamKey, Ticker
 from ingest.store.instants import instant
-from ingest.store.ledger import count_open_gaps
+from ingest.store.ledger import close_covered_gaps, count_open_gaps, gaps_after
 from ingest.store.lookup import ResumePoint
 from ingest.store.postgres import STICKY_BATCHES, PostgresSink
 from ingest.store.publish import ShardRow, StreamRow
@@ -258,6 +258,59 @@ async def test_two_writers_with_the_same_rows_in_opposite_order_do_not_deadlock(
         assert await connection.fetchval("SELECT count(*) FROM spot_raw.trades") == 10_000
 
 
+# ---------------------------------------------------------------------- two lines
+
+
+def ticker_rows(ids: Iterable[int], *, late_us: int = 0) -> list[bytes]:
+    """Book tickers a millisecond apart, as a line brings them that is so late."""
+    start_us = NOW_US + late_us
+    return [
+        encode.book_ticker(7, a_book_ticker(each)._replace(ts_us=start_us + each * 1_000)) for each in ids
+    ]
+
+
+async def ticker_ids(sink: PostgresSink) -> list[int]:
+    rows = await fetch(sink, "SELECT update_id FROM spot.book_tickers ORDER BY update_id")
+    return [row["update_id"] for row in rows]
+
+
+async def test_book_ticker_of_two_lines_is_stored_once(sink: PostgresSink, migrated_url: str) -> None:
+    """Though each line dates it by its own arrival: the first wins, and the rest of a batch comes in."""
+    async with PostgresSink.opened(migrated_url, lines=2) as other:
+        await other.write(a_batch(ticker_rows(range(1, 11)), table=BOOK_TICKERS))
+        written = await other.write(
+            a_batch(ticker_rows([9, 10, 11, 12], late_us=2_500_000), table=BOOK_TICKERS)
+        )
+
+        assert (written.rows, written.conflicts) == (2, 2)
+        assert await ticker_ids(other) == list(range(1, 13))
+
+
+async def test_two_lines_that_write_at_once_store_each_book_ticker_once(migrated_url: str) -> None:
+    """Neither sees what the other has not committed yet, so they take turns."""
+
+    async def write(late_us: int) -> None:
+        async with PostgresSink.opened(migrated_url, connections=1, lines=2) as sink:
+            for start in range(0, 4_000, 200):
+                rows = ticker_rows(range(start, start + 200), late_us=late_us)
+                await sink.write(a_batch(rows, table=BOOK_TICKERS))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write(0))
+        group.create_task(write(37))
+
+    async with connected(migrated_url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM spot_raw.book_tickers") == 4_000
+
+
+async def test_with_two_lines_every_batch_is_staged(migrated_url: str) -> None:
+    """Duplicates are the rule there."""
+    async with PostgresSink.opened(migrated_url, lines=2) as sink:
+        await go_direct(sink)
+
+        assert (await sink.write(a_batch(trade_rows([1])))).staged
+
+
 # ---------------------------------------------------------------------- candles
 
 
@@ -371,6 +424,24 @@ async def test_filled_gap_of_another_stream_stays_open(sink: PostgresSink) -> No
     await sink.write(a_batch([], a_gap(), other, GapFilled(BTC_TRADE, 5, 8, 4, NOW_US)))
 
     assert await gaps(sink) == [(5, 9, "open", 0, None)]
+
+
+async def test_gap_that_another_line_has_filled_is_closed(sink: PostgresSink) -> None:
+    """One that could not be repaired otherwise, too; none is closed twice, and other gaps stay."""
+    trades, depth = a_gap(), a_gap()._replace(key=StreamKey("spot", "BTCUSDT", "depth"), repairable=False)
+    await sink.write(a_batch(trade_rows([9]), trades, depth))
+    async with sink.session() as connection:
+        found = await gaps_after(connection, 0)
+        closed = [await close_covered_gaps(connection, [gap.gap_id for gap in found]) for _ in range(2)]
+        left = await gaps_after(connection, 0)
+
+    bounds = (trades.first_id, trades.last_id)
+    assert {(gap.key.kind, gap.first_id, gap.last_id) for gap in found} == {
+        ("trade", *bounds),
+        ("depth", *bounds),
+    }
+    assert (closed, left) == ([2, 0], [])
+    assert {row["state"] for row in await fetch(sink, "SELECT state FROM ops.gaps")} == {"repaired"}
 
 
 async def test_open_gaps_are_counted_by_stream(sink: PostgresSink) -> None:

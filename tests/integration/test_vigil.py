@@ -78,7 +78,12 @@ class NotedFleet(Fleet):
         return self.carried
 
     def adopt(
-        self, streams: Sequence[StreamKey], symbol_ids: Mapping[str, int], *, but_not: int = -1
+        self,
+        streams: Sequence[StreamKey],
+        symbol_ids: Mapping[str, int],
+        *,
+        but_not: int = -1,
+        line: int = 1,
     ) -> bool:
         self.adopted.append(([*streams], symbol_ids))
         self.carried += streams

@@ -162,11 +162,20 @@ def test_broken_toml_names_the_file(tmp_path: Path) -> None:
 
 
 def test_what_is_not_built_is_refused() -> None:
-    """Futures and redundancy have names and no implementation: asking for them is an error."""
+    """Futures have a name and no implementation, and nothing has three lines: asking for them is an error."""
     with pytest.raises(ConfigError, match=r"\[usdm\] enabled"):
         load_settings(environment={"INGEST_USDM_ENABLED": "true"})
     with pytest.raises(ConfigError, match=r"\[spot\] redundancy"):
-        load_settings(environment={"INGEST_SPOT_REDUNDANCY": "2"})
+        load_settings(environment={"INGEST_SPOT_REDUNDANCY": "3"})
+
+
+def test_two_lines_take_two_shards() -> None:
+    """A contradiction between two settings is reported like any other mistake, where it was made."""
+    environment = {"INGEST_SPOT_REDUNDANCY": "2"}
+
+    assert load_settings(environment=environment).spot.redundancy == 2
+    with pytest.raises(ConfigError, match=r"INGEST_SPOT_REDUNDANCY: .*shards = 2 or more \(given: 1\)"):
+        load_settings(environment={**environment, "INGEST_SERVICE_SHARDS": "1"})
 
 
 def test_readme_shows_every_key_with_its_default() -> None:

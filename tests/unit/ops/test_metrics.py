@@ -10,6 +10,7 @@ from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS
 from ingest.ops.metrics import Samples, make_registry
 from ingest.ops.vigil_facts import AlertCounts, Filling, VigilFacts
 from ingest.supervisor.freshness import ServiceFacts
+from ingest.supervisor.lines import Lead
 from tests.unit.board.builders import (
     BTC_DEPTH,
     BTC_TRADE,
@@ -69,6 +70,9 @@ def full_vigil() -> VigilFacts:
         banned_for_s=90.0,
         budgets={"weight": Filling(420, 5_100)},
         table_age_s=0.5,
+        leads={(0, 1): Lead(31, 0.25)},
+        line_repairs=32,
+        line_gaps_closed=33,
         alerts=AlertCounts(
             delivered=21, failed_attempts=22, given_up=23, dropped=24, waiting=25, standing=26, held_back=27
         ),

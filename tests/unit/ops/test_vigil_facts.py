@@ -6,6 +6,7 @@ from typing import cast
 from ingest.board.layout import Diagnosis
 from ingest.ops.alerts import Alerts
 from ingest.ops.vigil_facts import DIAGNOSES, STEPS, AlertCounts, Filling, VigilFacts, vigil_facts
+from ingest.supervisor.lines import Lead, Leads
 from ingest.supervisor.service import Supervisor
 from ingest.supervisor.watch import Finding
 from tests.unit.supervisor.stage import Stage, a_key
@@ -20,13 +21,16 @@ def a_stage() -> Stage:
     return Stage(places=dict.fromkeys((BTC, ETH, BNB, SOL), (0, 0)), finding=finding)
 
 
-def seen_at(stage: Stage | None, *, swept_s: float | None = None, now_s: float = 500.0) -> VigilFacts | None:
+def seen_at(
+    stage: Stage | None, *, swept_s: float | None = None, now_s: float = 500.0, lines: object = None
+) -> VigilFacts | None:
     """The facts of a supervisor around the stage's watch."""
     witnesses = SimpleNamespace(
         swept_s=swept_s, deficits={"BTCUSDT": 3}, exchange_answers=True, clock_offset_s=None
     )
     vigil = stage and SimpleNamespace(
         witnesses=witnesses,
+        lines=lines,
         incidents=SimpleNamespace(dropped=0),
         sentinel=SimpleNamespace(watch=stage.watch, conditions={}),
     )
@@ -97,3 +101,15 @@ def test_budgets_and_alerts_are_told_as_they_are() -> None:
     assert facts.alerts == AlertCounts(
         delivered=1, failed_attempts=2, given_up=3, dropped=4, waiting=5, standing=2, held_back=7
     )
+
+
+def test_two_lines_are_told_of_where_there_are_two() -> None:
+    """Who was first, and what was done for the other one."""
+    leads = Leads({(0, 1): Lead(3, 0.5)})
+    alone = seen_at(a_stage())
+    both = seen_at(a_stage(), lines=SimpleNamespace(leads=leads, orders=2, gaps_closed=9))
+
+    assert alone is not None
+    assert (alone.leads, alone.line_repairs, alone.line_gaps_closed) == ({}, None, None)
+    assert both is not None
+    assert (both.leads, both.line_repairs, both.line_gaps_closed) == ({(0, 1): Lead(3, 0.5)}, 2, 9)

@@ -10,7 +10,7 @@ from ingest.events import Gap, GapFilled, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession, Signs
 from ingest.feed.endings import EndCounts
 from ingest.feed.lifecycle import FeedPhase
-from ingest.shard.kinds import make_stream
+from ingest.shard.kinds import make_bookless, make_stream
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
 
@@ -90,6 +90,7 @@ class Bench:
         symbol: str = SYMBOL,
         book: BookSync | None = None,
         act: Callable[[Action], None] | None = None,
+        bookless: bool = False,
     ) -> Stream:
         self.slots += 1
         context = StreamContext(
@@ -101,6 +102,8 @@ class Bench:
             batcher=self.batcher,
             instant=self.instant,
         )
+        if bookless:
+            return make_bookless(context)
         if kind == "depth":
             return make_stream(context, book=book or BookSync(symbol), act=act or ignored)
         return make_stream(context)

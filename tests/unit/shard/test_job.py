@@ -15,7 +15,7 @@ PLAN = ShardPlan(
     1,
     (
         FeedPlan(2, (StreamKey("spot", "BTCUSDT", "trade"), StreamKey("spot", "BTCUSDT", "depth"))),
-        FeedPlan(3, (StreamKey("spot", "币安人生USDT", "trade"),)),
+        FeedPlan(3, (StreamKey("spot", "币安人生USDT", "trade"),), line=2),
     ),
 )
 IDS = {"BTCUSDT": 7, "币安人生USDT": 8, "ETHUSDT": 9}

@@ -6,6 +6,7 @@ from ingest.binance.frames import MalformedFrame
 from ingest.book.sync import Action, BookLost, BookSync, RequestSnapshot, State
 from ingest.buffer.tables import AGG_TRADES, BOOK_TICKERS, DEPTH_DELTAS, KLINES, TICKERS, TRADES
 from ingest.events import DepthSnapshot, Gap, GapFilled
+from ingest.shard.kinds import DepthStream
 from tests.unit.shard import builders as a
 from tests.unit.shard.builders import RECV_NS, Bench
 
@@ -217,3 +218,23 @@ def test_ticker_behind_a_longer_break_has_a_gap_in_time(after_ms: int, gaps: int
     stream.accept(a.mini_ticker(a.T0_MS + after_ms), RECV_NS)
 
     assert bounds(bench.gaps(TICKERS)) == [("Gap", None, None)] * gaps
+
+
+def test_depth_without_a_book_is_stored_all_the_same() -> None:
+    """With its gaps: another shard keeps the book of that stream."""
+    bench = Bench()
+    stream = bench.stream("depth", bookless=True)
+    for first in (1, 3, 7):
+        stream.accept(a.depth(first, first + 1), RECV_NS)
+    batch = bench.taken(DEPTH_DELTAS)
+
+    assert not isinstance(stream, DepthStream)
+    assert batch is not None
+    assert (len(batch.rows), [(gap.first_id, gap.last_id) for gap in batch.gaps]) == (3, [(5, 6)])
+
+
+def test_other_kinds_do_not_care_who_keeps_the_book() -> None:
+    """They are what they always are."""
+    bench = Bench()
+
+    assert type(bench.stream("trade", bookless=True)) is type(bench.stream("trade"))

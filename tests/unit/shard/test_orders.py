@@ -29,7 +29,7 @@ NUMBERS = st.integers(0, 10_000)
 
 def adoptions(streams: tuple[StreamKey, ...]) -> st.SearchStrategy[Order]:
     ids = st.fixed_dictionaries({key.symbol: NUMBERS for key in streams})
-    return st.builds(Adopt, NUMBERS, st.just(streams), ids)
+    return st.builds(Adopt, NUMBERS, st.just(streams), ids, st.sampled_from([1, 2]))
 
 
 ORDERS: st.SearchStrategy[Order] = st.one_of(
@@ -77,6 +77,16 @@ def test_rubbish_is_a_value_error(line: bytes) -> None:
         ({"order": "drop", "streams": [["moon", "BTCUSDT", "depth"]]}, "unknown market or kind"),
         ({"order": "adopt", "feed": 3, "streams": [list(BTC_TRADE)]}, "symbol_ids must be"),
         ({"order": "adopt", "feed": 3, "streams": [list(BTC_TRADE)], "symbol_ids": {}}, "lacks BTCUSDT"),
+        (
+            {
+                "order": "adopt",
+                "feed": 3,
+                "streams": [list(BTC_TRADE)],
+                "symbol_ids": {"BTCUSDT": 1},
+                "line": 3,
+            },
+            "line must be 1 or 2",
+        ),
     ],
 )
 def test_mistake_is_named_with_its_line(tree: object, why: str) -> None:

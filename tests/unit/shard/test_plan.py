@@ -67,3 +67,30 @@ def test_plan_does_not_depend_on_the_order_of_its_input() -> None:
     assert make_plan(rates, shards=2, streams_per_feed=10) == make_plan(
         backwards, shards=2, streams_per_feed=10
     )
+
+
+@given(
+    st.dictionaries(st.text("ABCDEFG", min_size=1, max_size=4), st.floats(0.0, 1e4), min_size=1, max_size=40),
+    st.integers(2, 6),
+    st.integers(5, 40),
+)
+def test_two_lines_of_a_stream_are_on_two_shards(
+    weights: dict[str, float], shards: int, streams_per_feed: int
+) -> None:
+    """Each line has every stream once, a feed carries one line, and no shard has both of any stream."""
+    rates = _rates(weights)
+
+    plan = make_plan(rates, shards=shards, streams_per_feed=streams_per_feed, lines=2)
+
+    for line in (1, 2):
+        feeds = [feed for shard in plan for feed in shard.feeds if feed.line == line]
+        assert sorted(key for feed in feeds for key in feed.streams) == sorted(rates)
+    assert all(len(set(shard.streams)) == len(shard.streams) for shard in plan)
+    numbers = [feed.feed for shard in plan for feed in shard.feeds]
+    assert sorted(numbers) == list(range(len(numbers)))
+
+
+def test_more_lines_than_shards_are_refused() -> None:
+    """Two on one shard would die together."""
+    with pytest.raises(ValueError, match="2 lines of a stream need as many shards"):
+        make_plan(_rates({"A": 1.0}), shards=1, streams_per_feed=10, lines=2)

@@ -249,7 +249,7 @@ LIMITS = {"settle_s": 1.0, "deadline_s": 10.0, "patience_s": 2.0, "may_refuse": 
 
 
 def test_hand_over_is_told_as_it_was() -> None:
-    """What the successor brought ahead of its predecessor waits again, so that no gap is made that was none."""
+    """What the successor brought ahead of its predecessor waits again: no gap is made that was none."""
     replayed = Replayed(
         *(added(TRADE), opened(), a_trade(1)),
         *(overlap("begin", limits=LIMITS), opened(2), overlap("judge", now_s=5.0, live_s=None)),

@@ -209,3 +209,30 @@ def test_gap_of_a_kind_that_cannot_be_had_again_says_so() -> None:
     assert isinstance(gap, Gap)
     assert (gap.repairable, gap.first_id, gap.last_id) == (False, 11, 20)
     assert gap.note == "the exchange does not give this kind again"
+
+
+def test_stream_knows_since_when_it_has_missed_nothing() -> None:
+    """From its first row, and after a gap from the row behind that; a range begins at its first id."""
+    stream = Bench().stream("trade")
+    before = stream.unbroken_since_id
+    accept_trades(stream, 5, 6)
+    unbroken = stream.unbroken_since_id
+    accept_trades(stream, 9, 10)
+    depth = Bench().stream("depth")
+    depth.accept(a.depth(3, 7), RECV_NS)
+
+    assert (before, unbroken, stream.unbroken_since_id) == (-1, 5, 9)
+    assert depth.unbroken_since_id == 3
+
+
+def test_rows_that_were_refused_break_the_stream() -> None:
+    """They are no less missing than those that never came."""
+    bench = Bench.with_buffer(trade_bytes())
+    stream = bench.stream("trade")
+    accept_trades(stream, 1, 2)
+    bench.taken(TRADES)
+    accept_trades(stream, 3)
+    bench.taken(TRADES)
+    accept_trades(stream, 4)
+
+    assert stream.unbroken_since_id == 4

@@ -253,6 +253,35 @@ def test_only_shard_is_not_evacuated(tmp_path: Path) -> None:
     assert scene.keepers[0].orders == []
 
 
+# --- two lines ---
+
+
+def test_streams_are_not_given_to_the_shard_of_their_other_line(tmp_path: Path) -> None:
+    """Though it has the fewest; the order says which line it is."""
+    scene = Scene(tmp_path, (BTC, ETH, XRP), (NEW,), ())
+    assert scene.fleet.adopt([NEW], {"NEWUSDT": 9}, line=2)
+
+    assert scene.keepers[2].plan.feeds == (FeedPlan(11, (NEW,), 2),)
+    assert scene.keepers[2].orders == [Adopt(11, (NEW,), {"NEWUSDT": 9}, 2)]
+
+
+def test_evacuated_lines_go_where_the_other_ones_are_not(tmp_path: Path) -> None:
+    """Stream by stream, as their other lines are on different shards."""
+    scene = Scene(tmp_path, (BTC, ETH), (BTC,), (ETH,))
+    scene.fleet.evacuate(0)
+
+    assert scene.carried() == [set(), {BTC, ETH}, {BTC, ETH}]
+
+
+def test_lines_that_nobody_may_have_wait_for_their_shard(tmp_path: Path) -> None:
+    """Their other lines go on meanwhile."""
+    scene = Scene(tmp_path, (BTC, ETH), (BTC, ETH))
+    scene.fleet.evacuate(0)
+
+    assert scene.carried() == [{BTC, ETH}, {BTC, ETH}]
+    assert scene.keepers[0].job() == (BTC, ETH)
+
+
 # --- telling ---
 
 

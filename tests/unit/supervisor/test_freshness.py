@@ -248,3 +248,18 @@ def test_stream_that_is_on_no_board_is_what_the_watch_says() -> None:
     (row,) = judge_all(facts)
 
     assert (*verdict(row), row.threshold_s, row.trades_behind) == ("stale", "stream_silent", 30.0, 2)
+
+
+def test_stream_with_two_lines_is_as_fresh_as_the_better_one() -> None:
+    """One row, of the line that works; of two that do, the one that is ahead, and the first when alike."""
+    old, new, alike = a_stream(age_s=20.0), a_stream(age_s=1.0), a_stream(age_s=0.5)
+    wedged = a_board({BTC_TRADE: new}, beat_age_s=60.0)
+
+    def shown(*boards: BoardSnapshot) -> list[tuple[int, str]]:
+        rows = judge_all(some_facts(*(a_shard(board) for board in boards)))
+        return [(row.shard, row.diagnosis) for row in rows]
+
+    assert shown(wedged, a_board({BTC_TRADE: old}, shard=1)) == [(1, "")]
+    assert shown(a_board({BTC_TRADE: old}), replace(wedged, identity=a_board(shard=1).identity)) == [(0, "")]
+    assert shown(a_board({BTC_TRADE: old}), a_board({BTC_TRADE: new}, shard=1)) == [(1, "")]
+    assert shown(a_board({BTC_TRADE: new}), a_board({BTC_TRADE: alike}, shard=1)) == [(0, "")]

@@ -7,7 +7,7 @@ import pytest
 from ingest.board.layout import BoardSnapshot, FeedState, FeedValues, Heartbeat, StreamSlot, StreamValues
 from ingest.events import StreamKey
 from ingest.supervisor.freshness import ServiceFacts, ShardFacts
-from ingest.supervisor.readings import Sightings, feeds_by_number, readings
+from ingest.supervisor.readings import Sightings, feeds_by_number, line_readings, readings
 from ingest.supervisor.watched import Reading
 from ingest.supervisor.witness import Sight
 from tests.unit.board.builders import (
@@ -114,6 +114,32 @@ def test_stream_that_was_given_away_is_read_from_its_new_shard_alone() -> None:
         assert readings(facts_of(*shards), set())[BTC_TRADE].news == 2
 
 
+def two_lines(second: StreamSlot | None = None) -> ServiceFacts:
+    """The same stream on shards 0 and 1."""
+    return facts_of(
+        shard_of(board_of(a_slot()), BTC_TRADE),
+        shard_of(board_of(second or a_slot(), shard=1), BTC_TRADE),
+    )
+
+
+def test_two_lines_of_a_stream_are_read_as_one() -> None:
+    """Its news are those of both, and it is another process's when one of them is; each is read by itself."""
+    facts = two_lines(a_slot(messages=5, duplicates=1))
+    pids = PID << 32 | PID
+
+    assert readings(facts, set()) == {BTC_TRADE: Reading(0, 0, 11, (pids, 6), is_up=True)}
+    assert [line.news for line in line_readings(facts, set())[BTC_TRADE]] == [7, 4]
+
+
+def test_stream_is_up_on_whichever_line_is() -> None:
+    """And is said to be where that is."""
+    first, second = two_lines().shards
+    facts = facts_of(replace(first, running=False), second)
+
+    assert readings(facts, set())[BTC_TRADE][:2] == (1, 0)
+    assert readings(facts, set())[BTC_TRADE].is_up
+
+
 # --- sightings ---
 
 
@@ -157,6 +183,19 @@ def test_silent_stream_that_was_given_away_does_not_seem_to_move() -> None:
     sightings.take(facts, 10.0)
 
     assert sightings.take(facts, 20.0) == {BTC_TRADE: Sight(10.0, 4, 10.0, 77)}
+
+
+def test_two_lines_are_seen_as_one() -> None:
+    """It moves when one of them does, and has the newer id."""
+    sightings = Sightings()
+    sightings.take(two_lines(a_slot(messages=50, last_id=80)), 10.0)
+    assert sightings.take(two_lines(a_slot(messages=50, last_id=80)), 11.0)[BTC_TRADE] == Sight(
+        10.0, 59, 10.0, 80
+    )
+
+    assert sightings.take(two_lines(a_slot(messages=51, last_id=81)), 12.0)[BTC_TRADE] == Sight(
+        12.0, 60, 12.0, 81
+    )
 
 
 def test_stream_that_is_planned_no_more_is_forgotten() -> None:
