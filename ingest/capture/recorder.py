@@ -56,10 +56,12 @@ class Recorder:
         }
         self._note(Kind.ENDED, body, session.feed, session.epoch, session.connected_wall_ns)
 
-    def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None) -> None:
-        """A feed carries a stream from now on; `resume` is the newest committed id and time (µs)."""
+    def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None, line: int = 1) -> None:
+        """A feed carries a line of a stream from now on; `resume`: the newest committed id and time (µs)."""
         self._note(
-            Kind.ADDED, {"stream": list(key), "resume": None if resume is None else list(resume)}, feed
+            Kind.ADDED,
+            {"stream": list(key), "line": line, "resume": None if resume is None else list(resume)},
+            feed,
         )
 
     def removed(self, feed: int, keys: Iterable[StreamKey]) -> None:

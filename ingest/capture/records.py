@@ -8,7 +8,7 @@ Whoever plays the records to the same code gets the same rows.
     FRAME     its own      arrival                 the frame, as received
     OPENED    its own      opening                 {"url"}
     ENDED     its own      opening of what ended   {"reason", "code", "age_s", "messages", "seamless"}
-    ADDED     feed         -                       {"stream": [market, symbol, kind], "resume": [id, ts_us]}
+    ADDED     feed         -                       {"stream": [market, symbol, kind], "line", "resume"}
     REMOVED   feed         -                       {"streams": [[market, symbol, kind], ...]}
     BROKE     feed         -                       {"streams": [...], "cause"}: away for a reason of their own
     SNAPSHOT  -            arrival                 {"symbol", "lastUpdateId", "bids", "asks"} of a book,
@@ -19,16 +19,17 @@ Whoever plays the records to the same code gets the same rows.
     INSTANT   -            the shard's cached time its monotonic clock, a little-endian double
     CLOCK     -            a reading of the clock  made while what stands before it was dealt with
     OVERLAP   feed         -                       {"step"}: a connection hands over to the next, see below
-    STANDING  -            -                       {"streams": [[feed, [stream, ...]], ...], "open": [...]}
+    STANDING  -            -                       {"streams": [[feed, line, streams], ...], "open": [...]}
     MISSING   -            -                       {"records"}: so many found the writer too far behind
     CLOSED    -            -                       the run has ended in order, or goes on in the next file
 
 An OVERLAP's `step` is `begin` (with "limits"; the successor is the next connection of the feed to be opened),
 `judge` (with "now_s" and "live_s", some times a second), `finish` or `abandon`.
 
-`epoch` counts a feed's connections from 1. `resume` is null where nothing was stored before. A STANDING
-begins each file but the first of a run, so that a file can be played when those before it are gone; its
-`open` holds [feed, epoch, opening, url].
+`epoch` counts a feed's connections from 1. `resume` is the newest stored [id, time in µs], null without
+one; `line` is above 1 where another shard keeps the books of the feed's streams. A STANDING begins each file
+but the first of a run, so that a file can be played when those before it are gone; its `open` holds
+[feed, epoch, opening, url].
 
 A block is columns, each cut into planes of equal bytes because those compress better, then the payloads:
 

@@ -18,6 +18,7 @@ class Standing:
 
     def __init__(self) -> None:
         self._streams: dict[int, dict[tuple[str, ...], None]] = {}
+        self._lines: dict[int, int] = {}
         self._open: dict[tuple[int, int], tuple[int, str]] = {}
         self._stamp_ns = 0
         self._now_s = 0.0
@@ -41,17 +42,19 @@ class Standing:
         streams = self._streams.setdefault(feed, {})
         if kind == Kind.ADDED:
             streams[tuple(body["stream"])] = None
+            self._lines[feed] = body["line"]
         else:
             for stream in body["streams"]:
                 streams.pop(tuple(stream), None)
         if not streams:
             del self._streams[feed]
+            self._lines.pop(feed, None)
 
     def record(self) -> Record:
         """All of it."""
         body = {
             "now_s": self._now_s,
-            "streams": [[feed, list(streams)] for feed, streams in self._streams.items()],
+            "streams": [[feed, self._lines[feed], list(streams)] for feed, streams in self._streams.items()],
             "open": [[feed, epoch, *opened] for (feed, epoch), opened in self._open.items()],
         }
         return Record(Kind.STANDING, stamp_ns=self._stamp_ns, payload=orjson.dumps(body))

@@ -63,7 +63,9 @@ class Capture(Protocol):
         """What is called when a live book shall be compared with the exchange's."""
         ...
 
-    def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None) -> None: ...
+    def added(
+        self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None, line: int = 1
+    ) -> None: ...
 
     def removed(self, feed: int, keys: Iterable[StreamKey]) -> None: ...
 
@@ -92,7 +94,7 @@ class _NoCapture:
     def looks(self, look_again: LookAgain) -> LookAgain:
         return look_again
 
-    def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None) -> None:
+    def added(self, feed: int, key: StreamKey, resume: tuple[int | None, int] | None, line: int = 1) -> None:
         pass
 
     def removed(self, feed: int, keys: Iterable[StreamKey]) -> None:

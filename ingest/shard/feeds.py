@@ -308,7 +308,9 @@ class Feeds:
         if isinstance(stream, DepthStream):
             around.books.add(stream)
         point = resume.get((key.symbol, key.kind))
-        around.capture.added(carried.feed.number, key, None if point is None else point[:2])
+        around.capture.added(
+            carried.feed.number, key, None if point is None else point[:2], line=carried.line
+        )
         if point is not None:
             stream.resume(point.last_id if point.last_id is not None else -1, point.ts_us)
             if point.committed_us is not None:

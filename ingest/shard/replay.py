@@ -25,7 +25,7 @@ from ingest.capture.records import NOW_S, Kind, Record
 from ingest.events import Gap, GapCause, GapFilled, Market, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession, OverlapLimits
 from ingest.shard.books import Books
-from ingest.shard.kinds import DepthStream, make_stream
+from ingest.shard.kinds import DepthStream, make_bookless, make_stream
 from ingest.shard.overlap import LaneOverlap
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
@@ -236,11 +236,13 @@ class RunReplay:
 
     def _added(self, record: Record) -> None:
         body = orjson.loads(record.payload)
-        self._add(record.feed, _key(body["stream"]), body["resume"])
+        self._add(record.feed, _key(body["stream"]), body["line"], body["resume"])
 
-    def _add(self, feed: int, key: StreamKey, resume: "tuple[int | None, int] | None" = None) -> None:
+    def _add(
+        self, feed: int, key: StreamKey, line: int, resume: "tuple[int | None, int] | None" = None
+    ) -> None:
         lane = self._lanes.get(feed) or self._new_lane(feed)
-        stream = self._new_stream(feed, key)
+        stream = self._new_stream(feed, key, line)
         if resume is not None:
             last_id, ts_us = resume
             stream.resume(-1 if last_id is None else last_id, ts_us)
@@ -252,7 +254,7 @@ class RunReplay:
         )
         return lane
 
-    def _new_stream(self, feed: int, key: StreamKey) -> Stream:
+    def _new_stream(self, feed: int, key: StreamKey, line: int) -> Stream:
         number = next(self._numbers)
         context = StreamContext(
             key=key,
@@ -263,6 +265,8 @@ class RunReplay:
             batcher=self._batcher,
             instant=self._instant,
         )
+        if line > 1:
+            return make_bookless(context)
         book = self._books.new_book(key.symbol) if key.kind == "depth" else None
         stream = make_stream(context, book=book, act=self._books.act)
         if isinstance(stream, DepthStream):
@@ -332,7 +336,8 @@ class RunReplay:
         """Make good what is missing; changes nothing where nothing is."""
         body = orjson.loads(record.payload)
         self._instant.now_s, self._instant.wall_us = body["now_s"], record.stamp_ns // 1_000
-        wanted = {feed: dict.fromkeys(map(_key, streams)) for feed, streams in body["streams"]}
+        lines = {feed: line for feed, line, _ in body["streams"]}
+        wanted = {feed: dict.fromkeys(map(_key, streams)) for feed, _, streams in body["streams"]}
         for feed, lane in list(self._lanes.items()):
             self._remove(feed, {stream.key for stream in lane.streams} - wanted.get(feed, {}).keys())
         for feed, keys in wanted.items():
@@ -340,7 +345,7 @@ class RunReplay:
             here = set() if lane_now is None else {stream.key for stream in lane_now.streams}
             for key in keys:
                 if key not in here:
-                    self._add(feed, key)
+                    self._add(feed, key, lines[feed])
         sessions = {
             (feed, epoch): FeedSession(feed, url, opened_ns, epoch)
             for feed, epoch, opened_ns, url in body["open"]
@@ -366,7 +371,7 @@ def symbols_in(records: Iterable[Record]) -> set[str]:
             found.add(orjson.loads(record.payload)["stream"][1])
         elif record.kind == Kind.STANDING:
             body = orjson.loads(record.payload)
-            found.update(stream[1] for _, streams in body["streams"] for stream in streams)
+            found.update(stream[1] for *_, streams in body["streams"] for stream in streams)
     return found
 
 

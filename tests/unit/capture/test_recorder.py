@@ -73,7 +73,7 @@ def test_everything_that_is_told_keeps_its_place() -> None:
 
     key = ["spot", "BTCUSDT", "trade"]
     assert told == [
-        (Kind.ADDED, 4, 0, 0, {"stream": key, "resume": [17, 5]}),
+        (Kind.ADDED, 4, 0, 0, {"stream": key, "line": 1, "resume": [17, 5]}),
         (Kind.OPENED, 4, 2, 99, {"url": "ws://x"}),
         FRAME,
         (

@@ -9,7 +9,7 @@ BTC, ETH = ["spot", "BTCUSDT", "trade"], ["spot", "ETHUSDT", "depth"]
 
 
 def added(feed: int, stream: list[str]) -> Record:
-    return Record(Kind.ADDED, feed, payload=orjson.dumps({"stream": stream, "resume": None}))
+    return Record(Kind.ADDED, feed, payload=orjson.dumps({"stream": stream, "line": 1, "resume": None}))
 
 
 def removed(feed: int, *streams: list[str]) -> Record:
@@ -36,7 +36,7 @@ def test_streams_come_and_go() -> None:
     """A feed without any is none."""
     records = [added(4, BTC), added(4, ETH), added(5, BTC), removed(4, ETH), removed(5, BTC)]
 
-    assert body(*records)["streams"] == [[4, [BTC]]]
+    assert body(*records)["streams"] == [[4, 1, [BTC]]]
 
 
 def test_connections_open_and_end() -> None:

@@ -15,7 +15,7 @@ from tests.unit.capture.builders import HEADER, a_frame, read, records_in, some_
 
 STOP_S = 30.0
 OPENED = Record(Kind.OPENED, 4, 1, 5, b'{"url":"ws://x"}')
-ADDED = Record(Kind.ADDED, 4, payload=b'{"stream":["spot","BTCUSDT","trade"],"resume":null}')
+ADDED = Record(Kind.ADDED, 4, payload=b'{"stream":["spot","BTCUSDT","trade"],"line":1,"resume":null}')
 INSTANT = Record(Kind.INSTANT, stamp_ns=77, payload=NOW_S.pack(1.5))
 EACH = WriterLimits(block_bytes=1, flush_s=60.0)
 """Whatever is put is a block of its own."""
@@ -68,7 +68,7 @@ def test_full_file_is_followed_by_another_that_says_what_stands(tmp_path: Path) 
     assert (second[0].kind, second[0].stamp_ns) == (Kind.STANDING, 77)
     assert orjson.loads(second[0].payload) == {
         "now_s": 1.5,
-        "streams": [[4, [["spot", "BTCUSDT", "trade"]]]],
+        "streams": [[4, 1, [["spot", "BTCUSDT", "trade"]]]],
         "open": [[4, 1, 5, "ws://x"]],
     }
     assert [record.kind for record in third] == [Kind.STANDING, Kind.CLOSED]
@@ -117,7 +117,7 @@ def test_disk_that_refuses_costs_records_and_says_how_many(tmp_path: Path) -> No
 
     assert rest == [a_frame(9), Record(Kind.CLOSED)]
     assert orjson.loads(missing.payload) == {"records": 3}
-    assert orjson.loads(standing.payload)["streams"] == [[4, [["spot", "BTCUSDT", "trade"]]]]
+    assert orjson.loads(standing.payload)["streams"] == [[4, 1, [["spot", "BTCUSDT", "trade"]]]]
     assert (writer.lost_records, writer.written_records) == (3, 2)
 
 

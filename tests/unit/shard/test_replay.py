@@ -29,8 +29,9 @@ def a_trade(trade_id: int, **place: int) -> Record:
     return a_frame("trade", builders.trade(trade_id), **place)
 
 
-def added(stream: list[str], *, feed: int = 4, resume: Sequence[int] | None = None) -> Record:
-    return Record(Kind.ADDED, feed, payload=orjson.dumps({"stream": stream, "resume": resume}))
+def added(stream: list[str], *, feed: int = 4, line: int = 1, resume: Sequence[int] | None = None) -> Record:
+    body = {"stream": stream, "line": line, "resume": resume}
+    return Record(Kind.ADDED, feed, payload=orjson.dumps(body))
 
 
 def opened(epoch: int = 1, *, feed: int = 4) -> Record:
@@ -43,7 +44,7 @@ def ended(epoch: int = 1, *, seamless: bool = False) -> Record:
 
 
 def standing(*streams: list[str], epoch: int = 1) -> Record:
-    body = {"now_s": 3.0, "streams": [[4, list(streams)]], "open": [[4, epoch, RECV_NS, "ws://x"]]}
+    body = {"now_s": 3.0, "streams": [[4, 1, list(streams)]], "open": [[4, epoch, RECV_NS, "ws://x"]]}
     return Record(Kind.STANDING, stamp_ns=RECV_NS, payload=orjson.dumps(body))
 
 
@@ -142,6 +143,14 @@ def test_book_is_stored_by_the_ticks_and_times_of_then() -> None:
     replayed.play(a_frame("depth", builders.depth(102, 103)))
     replayed.play(Record(Kind.INSTANT, stamp_ns=1, payload=NOW_S.pack(1_200.0)), Record(Kind.TICK))
     assert replayed.batcher.stats().tables[DEPTH_SNAPSHOTS].rows == 2
+
+
+def test_second_line_of_a_stream_has_no_book() -> None:
+    """Its deltas are stored; another shard keeps the book."""
+    replayed = Replayed(added(DEPTH, line=2), *a_book()[1:])
+
+    assert len(replayed.rows(DEPTH_DELTAS)) == 1
+    assert replayed.rows(DEPTH_SNAPSHOTS) == []
 
 
 def test_snapshot_that_nobody_asked_for_is_counted() -> None:
