@@ -24,7 +24,8 @@ The races, and how each is closed:
 * **The answer is older than the stream.** A lower id than ours proves nothing either way: UNKNOWN. For
   quotes, which carry no id, the stream must have been silent for `REST_LAG_S` before REST was asked.
 * **A cached answer.** It could equal our newest id and hide what came after. `is_outdated` finds it: an
-  answer in which more live streams are behind what we already had when we asked than are ahead of it.
+  answer in which more live streams are behind what we had shortly before we asked than are ahead of it.
+  A question about a few rare symbols names a busy one as well, which would show it.
 * **Ids that began anew** (testnet reset). The exchange's id is below half of ours, which no cache explains,
   and rises from one answer to the next while the stream is silent: STALE.
 * **A symbol that is missing in the answer**: UNKNOWN; whether it still trades is `exchangeInfo`'s matter.
@@ -295,6 +296,7 @@ def sweep_deficits(
 def is_outdated(rest: Mapping[str, int], before: Mapping[str, int], after: Mapping[str, int]) -> bool:
     """Whether a whole answer was made before it was asked for (a cache on the way).
 
+    `before` and `after` are the board's newest ids `REST_LAG_S` before REST was asked, and when it was.
     Judged by the streams that move. A symbol whose ids began anew is no sign of it, and one mute stream,
     which makes any answer look new, cannot outvote the live ones because it does not move.
     """

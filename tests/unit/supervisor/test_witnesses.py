@@ -162,6 +162,49 @@ async def test_suspect_is_judged_by_rest(rest: ScriptedRest, last_id: int, verdi
     assert hearing.witnesses.exchange_answers is True
 
 
+async def speaks_on(hearing: Hearing, each: StreamKey, *, behind: int = 0) -> None:
+    """A trade each second, of which REST tells so many trades later."""
+    for last_id in range(1_000, 2_000):
+        hearing.speaks(each, last_id)
+        hearing.rest.trade_ids[each.symbol] = last_id - behind
+        await asyncio.sleep(1.0)
+
+
+@pytest.mark.parametrize(("behind", "verdict"), [(0, Quiet), (1, Quiet), (30, Unknown)])
+async def test_cached_answer_about_a_suspect_is_found_out_by_a_symbol_that_trades(
+    rest: ScriptedRest, behind: int, verdict: type
+) -> None:
+    """A rare symbol's id looks the same in an old answer, so a busy one is named with it.
+
+    REST may trail the streams by a moment; that is no cache.
+    """
+    hearing = Hearing(rest)
+    hearing.has(key(), last_id=100)
+    hearing.has(key(ETH), last_id=999)
+    async with asyncio.TaskGroup() as group:
+        speaking = group.create_task(speaks_on(hearing, key(ETH), behind=behind))
+        await hearing.for_s(5, key())
+        speaking.cancel()
+
+    assert rest.asked("day_stats") == [[BTC, ETH]]
+    assert isinstance(hearing.verdict(key()), verdict)
+
+
+async def test_question_is_not_made_dearer_by_a_busy_symbol(rest: ScriptedRest) -> None:
+    """Twenty names cost as little as one, and one more costs as much as all."""
+    names = [f"S{number}USDT" for number in range(20)]
+    rest.trade_ids |= dict.fromkeys(names, 5)
+    hearing = Hearing(rest)
+    hearing.has(*(key(name) for name in names), last_id=5)
+    hearing.has(key(ETH), last_id=999)
+    async with asyncio.TaskGroup() as group:
+        speaking = group.create_task(speaks_on(hearing, key(ETH)))
+        await hearing.for_s(5, *(key(name) for name in names))
+        speaking.cancel()
+
+    assert rest.asked("day_stats") == [sorted(names)]
+
+
 async def test_speaking_sibling_is_enough_and_rest_is_not_asked(rest: ScriptedRest) -> None:
     """What costs nothing is said at once."""
     hearing = Hearing(rest)
