@@ -18,7 +18,7 @@ from ingest.clock import Clock
 from ingest.events import DepthSnapshot, StreamKey
 from ingest.supervisor.watched import Reading
 from ingest.supervisor.witness import NO_ID, Sight
-from tests.simulation.silence_market import Timeline
+from tests.simulation.silence_market import STANDSTILL_AT_S, STANDSTILL_S, Timeline
 
 _FIRST_ID = 1_000_000
 """Ids begin at some number, not at zero: a symbol has traded before the day begins."""
@@ -48,7 +48,18 @@ class Fault:
 
     @property
     def must_be_noticed(self) -> bool:
-        return self.due is not None and self.ended > self.due + SLACK_S
+        return self.due is not None and self.ended > self.due + SLACK_S + self._blind_s(self.due)
+
+    def _blind_s(self, since: int) -> int:
+        """Seconds in which nobody could know: a book ticker's, while the whole exchange stands still.
+
+        It carries no ids. What it missed before shows in nothing but the next change of prices, and in a
+        standstill there is none; a trade stream's last id is told by REST at any time.
+        """
+        if self.kind != "book_ticker":
+            return 0
+        stood = min(self.ended, STANDSTILL_AT_S + STANDSTILL_S) - max(since, STANDSTILL_AT_S)
+        return max(0, stood)
 
 
 class Line:

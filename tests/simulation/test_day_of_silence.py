@@ -10,7 +10,16 @@ from ingest.supervisor import witnesses
 from ingest.supervisor.witness import Quiet, Stale, Unknown
 from tests.simulation.day_of_silence import main, simulate
 from tests.simulation.silence_exchange import Fault, Line
-from tests.simulation.silence_market import DAY_S, SEGMENT_S, Timeline, market, timeline, together
+from tests.simulation.silence_market import (
+    DAY_S,
+    SEGMENT_S,
+    STANDSTILL_AT_S,
+    STANDSTILL_S,
+    Timeline,
+    market,
+    timeline,
+    together,
+)
 
 
 def test_no_repair_is_false_and_no_fault_is_missed_in_a_small_market() -> None:
@@ -103,6 +112,20 @@ def test_order_is_right_while_something_is_hidden_and_wrong_once_it_is_mended() 
 def test_fault_that_hid_nothing_need_not_be_noticed() -> None:
     """A mute stretch without a message to lose has no effect that anybody could see."""
     assert not Fault(10, DAY_S, ended=DAY_S).must_be_noticed
+
+
+@pytest.mark.parametrize(
+    ("kind", "lasts_s", "must"),
+    [("trade", 150, True), ("book_ticker", 150, False), ("book_ticker", STANDSTILL_S + 80, True)],
+)
+def test_book_ticker_need_not_be_known_to_be_mute_while_nothing_moves(
+    kind: str, lasts_s: int, must: bool
+) -> None:
+    """It lost something just before the exchange stood still, and only a change of prices could tell."""
+    start, due = STANDSTILL_AT_S - 15, STANDSTILL_AT_S + 30
+    fault = Fault(start, due + lasts_s, kind=kind, first_missed=start, due=due, ended=due + lasts_s)
+
+    assert fault.must_be_noticed is must
 
 
 # --- the market ---
