@@ -156,6 +156,11 @@ class HeaderValues(NamedTuple):
     book_audit_levels: int = 0
     book_audit_mismatches: int = 0
 
+    @property
+    def oldest_waiting_recv_ns(self) -> int:
+        """Of the oldest row that no query can see, wherever it waits; 0 when there is none."""
+        return min(filter(None, (self.oldest_buffered_recv_ns, self.oldest_spooled_recv_ns)), default=0)
+
 
 class FeedValues(NamedTuple):
     """One feed. `feed` is its number, unique over all shards; times are wall clock.

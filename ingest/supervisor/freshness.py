@@ -273,7 +273,7 @@ def _is_held_up(values: StreamValues, threshold_s: float, now: _Moment) -> bool:
     lag_s = (values.last_event_us - stored_us) / 1_000_000
     if not values.last_event_us or lag_s <= threshold_s:
         return False
-    oldest_ns = now.board.header.oldest_buffered_recv_ns
+    oldest_ns = now.board.header.oldest_waiting_recv_ns
     waited_s = (now.now_wall_ns - oldest_ns) / _NS_PER_S if oldest_ns else 0.0
     return not now.board.header.database_up or waited_s > threshold_s
 

@@ -25,6 +25,7 @@ from ingest.supervisor.freshness import Judgement, ServiceFacts, ShardFacts, hea
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.kernel import ReceiveQueues
 from ingest.supervisor.ladder import Repair, Step
+from ingest.supervisor.lag import Lag
 from ingest.supervisor.readings import Sightings, feeds_by_number, readings
 from ingest.supervisor.stamps import WallStamps
 from ingest.supervisor.watch import (
@@ -53,6 +54,8 @@ class SentinelLimits:
 
     tick_s: float = 1.0
     wedged_s: float = 5.0
+    lag_s: float = 1.0
+    """How late a loop may be; what is received is stamped and judged as late as that."""
     stalled_s: float = 5.0
     """How long a row may wait to be committed; the deadline of a write is longer."""
     start_s: float = 30.0
@@ -111,6 +114,8 @@ class Sentinel:
         self._feeds: Mapping[int, FeedValues] = {}
         self._newest: ServiceFacts | None = None
         self._recycled: dict[int, int] = {}
+        self._lags: dict[int, tuple[int | None, Lag]] = {}
+        """Of each shard: its process, and whether that keeps up."""
         self._appeared: dict[int, tuple[int | None, float]] = {}
         """Of each shard: its process, and when that was first seen."""
         self._stamps = WallStamps()
@@ -320,7 +325,26 @@ class Sentinel:
         if shard.crash_looping:
             evidence = f"shard {shard.shard} was restarted {shard.restarts} times and ends again and again"
             found.append(Condition(f"crashing {shard.shard}", Diagnosis.SHARD_WEDGED, evidence, shard.shard))
+        if lagging := self._lagging(shard):
+            found.append(Condition(f"lagging {shard.shard}", Diagnosis.CONSUMER_LAG, lagging, shard.shard))
         return found
+
+    def _lagging(self, shard: ShardFacts) -> str:
+        """What shows that a shard does not keep up; nothing when it does, or is not to be judged now."""
+        board = shard.board
+        if board is None or not shard.running or shard.has_former_board:
+            return ""
+        if shard.shard not in self._lags or self._lags[shard.shard][0] != shard.pid:
+            self._lags[shard.shard] = (shard.pid, Lag())
+        lag_s = board.header.loop_lag_max_us / 1e6
+        stuck = sum(self._queues.stuck_bytes(feed.local_port) or 0 for feed in board.feeds)
+        is_new = self._clock.monotonic_s() - self._appeared[shard.shard][1] <= self._limits.start_s
+        is_late = not is_new and (lag_s > self._limits.lag_s or stuck > 0)
+        if not self._lags[shard.shard][1].take(is_late=is_late):
+            return ""
+        return (
+            f"shard {shard.shard} does not keep up: its loop is {lag_s:.1f} s late, {stuck} bytes wait for it"
+        )
 
     def _wedged_for_s(self, shard: ShardFacts, facts: ServiceFacts) -> float | None:
         board = shard.board
@@ -343,7 +367,7 @@ class Sentinel:
         header = shard.board.header
         if header.state not in {ShardState.RUNNING, ShardState.DRAINING}:
             return False
-        waiting_s = self._stamps.age_s(header.oldest_buffered_recv_ns) or 0.0
+        waiting_s = self._stamps.age_s(header.oldest_waiting_recv_ns) or 0.0
         # As of the board's own time: what waits in a loop that stands does not wait for the database.
         return not header.database_up or waiting_s - self._beat_age_s(shard.board) > self._limits.stalled_s
 

@@ -15,6 +15,8 @@ Play = Callable[[Trial, "Lengths"], Row]
 
 _BLOCKED_SHORT_S = 4.0
 _BLOCKED_LONG_S = 10.0
+_LAG_S = 2.0
+_LAGGING_S = 15.0
 _DATABASE_PAUSED_S = 15.0
 _HOUR_S = 3_600.0
 _STEPPED_S = 55.0
@@ -186,6 +188,18 @@ def blocked_short(trial: Trial, _: Lengths) -> Row:
     return row
 
 
+def consumer_lag(trial: Trial, _: Lengths) -> Row:
+    """A shard's event loop is blocked for two seconds of every two and a half: it turns, and is late."""
+    stage = trial.stage
+    trial.begin(stage.of_shard(0), expect={"consumer_lag"})
+    until_s = time.monotonic() + _LAGGING_S
+    while time.monotonic() < until_s:
+        stage.tampering.block(stage.shard_pid(0), _LAG_S)
+        time.sleep(_LAG_S + 0.5)
+    trial.lifted()
+    return trial.finish()
+
+
 def blocked_long(trial: Trial, _: Lengths) -> Row:
     """A callback takes ten seconds: the shard is replaced."""
     stage = trial.stage
@@ -304,6 +318,7 @@ SCENARIOS = (
     Scenario("half-open", "half-open", half_open),
     Scenario("all-feeds", "server stops answering on all feeds", all_feeds),
     Scenario("blocked-4s", "consumer blocked 4 s", blocked_short, must_notice=False),
+    Scenario("consumer-lag", "consumer late for 15 s", consumer_lag),
     Scenario("blocked-10s", "consumer blocked 10 s", blocked_long),
     Scenario("shard-stopped", "shard SIGSTOPped", shard_stopped),
     Scenario("database-paused", "database paused 15 s", database_paused),

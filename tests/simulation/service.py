@@ -314,6 +314,20 @@ class Service:
         """The only column of the only row."""
         return self.rows(sql, *arguments)[0][0]
 
+    @contextlib.contextmanager
+    def locked(self, *tables: str) -> Iterator[None]:
+        """While this lasts the tables can be read and not be written."""
+        url = EmbeddedPostgres(self.data_dir / "postgres").url_of_running()
+        assert url is not None
+        with asyncio.Runner() as runner:
+            connection = runner.run(asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S))
+            try:
+                lock = f"BEGIN; LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE"
+                runner.run(connection.execute(lock))
+                yield
+            finally:
+                connection.terminate()
+
     def http(self, path: str) -> tuple[int, bytes]:
         """Status and body of one of its addresses."""
         url = f"http://127.0.0.1:{self.http_port}{path}"

@@ -1,21 +1,17 @@
 """The database takes nothing for a while: rows wait on the disk, also when their shard is killed."""
 
-import asyncio
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from ingest.store.embedded import EmbeddedPostgres
 from tests.simulation.comparison import assert_nothing_missing_unnoticed, assert_nothing_twice
-from tests.simulation.service import DEADLINE_S, Double, Service, a_double, a_service, wait_until
+from tests.simulation.service import Double, Service, a_double, a_service, wait_until
 
 SPOT = {"symbols": "*", "kinds": ["trade", "agg_trade", "book_ticker", "depth", "mini_ticker"]}
-LOCK = "LOCK TABLE spot_raw.trades, spot_raw.book_tickers, spot_raw.depth_deltas IN EXCLUSIVE MODE"
+LOCKED = ("spot_raw.trades", "spot_raw.book_tickers", "spot_raw.depth_deltas")
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +27,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
     with a_double(folder, *options) as double, a_service(folder, double, **sections) as service:
         wait_for_flow(service)
         yield service, double
-
-
-@contextmanager
-def nothing_is_taken(service: Service) -> Iterator[None]:
-    """While this lasts the market's tables can be read and not be written."""
-    url = EmbeddedPostgres(service.data_dir / "postgres").url_of_running()
-    assert url is not None
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S))
-        try:
-            runner.run(connection.execute(f"BEGIN; {LOCK}"))
-            yield
-        finally:
-            connection.terminate()
 
 
 def newest_trades(service: Service) -> dict[str, int]:
@@ -78,7 +60,7 @@ def test_rows_wait_on_the_disk_and_are_stored_without_a_gap(running: tuple[Servi
     """Nothing is lost, nothing is twice, and the ledger has nothing to tell."""
     service, double = running
     since = service.value("SELECT now()")
-    with nothing_is_taken(service):
+    with service.locked(*LOCKED):
         wait_spooled(service, 2_000)
 
     wait_for_flow(service)
@@ -92,7 +74,7 @@ def test_rows_on_the_disk_outlive_their_shard(running: tuple[Service, Double]) -
     service, double = running
     since = service.value("SELECT now()")
     before = service.shard_pids()
-    with nothing_is_taken(service):
+    with service.locked(*LOCKED):
         committed = newest_trades(service)
         wait_spooled(service, 3_000)
         os.kill(before[0], signal.SIGKILL)

@@ -558,6 +558,44 @@ def test_shard_that_crashes_again_and_again_is_an_incident(scene: Scene) -> None
     assert "was restarted 6 times" in scene.diary.entries[0][3]
 
 
+def test_shard_that_does_not_keep_up_is_an_incident(scene: Scene) -> None:
+    """Its loop turns, and is late again and again; nobody restarts it for that."""
+    scene.pass_s(30)
+    scene.first.header = RUNNING._replace(loop_lag_max_us=2_100_000)
+    scene.pass_s(4)
+    assert scene.diary.names() == []
+    scene.pass_s(1)
+    assert scene.diary.names() == [("consumer_lag", False)]
+    assert "its loop is 2.1 s late" in scene.diary.entries[0][3]
+
+    scene.first.header = RUNNING
+    scene.pass_s(10)
+    assert scene.diary.names() == [("consumer_lag", False), ("consumer_lag", True)]
+    assert scene.hands.recycled == []
+
+
+def test_bytes_that_wait_for_a_shard_are_its_lag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel knows of what the loop's own clock does not."""
+    scene.first.feed = scene.first.feed._replace(local_port=4_711)
+    scene.pass_s(30)
+    monkeypatch.setattr(scene.sentinel._queues, "stuck_bytes", {4_711: 90_000}.get)
+    scene.pass_s(5)
+
+    assert scene.diary.names() == [("consumer_lag", False)]
+    assert "90000 bytes wait" in scene.diary.entries[0][3]
+
+
+def test_shard_that_starts_may_be_late(scene: Scene) -> None:
+    """Hundreds of books at once are no everyday load."""
+    scene.first.pid = scene.first.board_pid = 43
+    scene.first.header = RUNNING._replace(loop_lag_max_us=2_100_000)
+    scene.pass_s(30)
+    assert scene.diary.names() == []
+
+    scene.pass_s(6)
+    assert scene.diary.names() == [("consumer_lag", False)]
+
+
 # --- the database ---
 
 
@@ -573,10 +611,11 @@ def test_database_that_is_away_is_one_incident(scene: Scene) -> None:
     assert scene.diary.names()[-1] == ("database_stalled", True)
 
 
-def test_database_that_takes_nothing_is_an_incident_before_it_refuses(scene: Scene) -> None:
-    """Rows that wait say so sooner than the deadline of the write that they wait for."""
+@pytest.mark.parametrize("place", ["oldest_buffered_recv_ns", "oldest_spooled_recv_ns"])
+def test_database_that_takes_nothing_is_an_incident_before_it_refuses(scene: Scene, place: str) -> None:
+    """Rows that wait say so sooner than the deadline of the write that they wait for, on the disk, too."""
     received_ns = scene.clock.wall_ns()
-    waiting = RUNNING._replace(oldest_buffered_recv_ns=received_ns)
+    waiting = RUNNING._replace(**{place: received_ns})  # type: ignore[arg-type]
     scene.first.header = waiting
     scene.pass_s(5)
     assert scene.diary.names() == []
