@@ -36,7 +36,7 @@ from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 5
+LAYOUT_VERSION = 6
 
 FREE_FEED = -1
 """What the slot of no feed says for a number."""
@@ -155,6 +155,11 @@ class HeaderValues(NamedTuple):
     book_audits_inconclusive: int = 0
     book_audit_levels: int = 0
     book_audit_mismatches: int = 0
+    repairs_waiting: int = 0
+    """Gaps that REST shall close; with the next three as of `shard.repair`."""
+    repair_pages: int = 0
+    repaired_rows: int = 0
+    repairs_closed: int = 0
 
     @property
     def oldest_waiting_recv_ns(self) -> int:

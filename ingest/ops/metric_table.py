@@ -95,6 +95,10 @@ BOARD_METRICS = (
     _gauge("ingest_shard_spool_full", _SHARD, "1 while the disk takes no more: memory fills, then gaps."),
     _counter("ingest_shard_spooled_rows_total", _SHARD, "Rows that went to the disk."),
     _counter("ingest_shard_spool_damaged_batches_total", _SHARD, "Batches that the disk did not give back."),
+    _gauge("ingest_shard_repairs_waiting", _SHARD, "Gaps that REST shall close."),
+    _counter("ingest_shard_repair_pages_total", _SHARD, "Pages of history asked for by repairs."),
+    _counter("ingest_shard_repaired_rows_total", _SHARD, "Rows that repairs have stored."),
+    _counter("ingest_shard_repairs_closed_total", _SHARD, "Gaps that repairs have closed."),
 )
 
 FEED_METRICS = (

@@ -176,6 +176,10 @@ def _header_values(header: HeaderValues, now_wall_ns: int) -> Sequence[tuple[str
         ("spool_full", header.spool_full),
         ("spooled_rows_total", header.spooled_rows_ever),
         ("spool_damaged_batches_total", header.spool_damaged_batches),
+        ("repairs_waiting", header.repairs_waiting),
+        ("repair_pages_total", header.repair_pages),
+        ("repaired_rows_total", header.repaired_rows),
+        ("repairs_closed_total", header.repairs_closed),
     )
 
 

@@ -256,6 +256,7 @@ class Shard:
             store=lambda: (writer.stats().retries, writer.stats().failing_since_s is None),
             weight_used=lambda: budget.used(Budget.WEIGHT),
             spool=SpoolStats if spool is None else spool.stats,
+            repairs=self._repairer.by_field,
         )
 
 

@@ -95,6 +95,16 @@ class Repairer:
         self._begun: dict[int, Hole] = {}
         self._look_at_s = 0.0
 
+    def by_field(self) -> dict[str, int]:
+        """What the board tells, by its names."""
+        counts = self.counts
+        return {
+            "repairs_waiting": self.waiting,
+            "repair_pages": counts.pages,
+            "repaired_rows": counts.rows,
+            "repairs_closed": counts.closed,
+        }
+
     @property
     def waiting(self) -> int:
         """Open gaps that are known."""

@@ -62,6 +62,8 @@ class Sources:
     """(errors, is it up)"""
     weight_used: Callable[[], int]
     spool: Callable[[], SpoolStats] = SpoolStats
+    repairs: Callable[[], Mapping[str, int]] = dict
+    """By the board's names."""
 
 
 class StatusWriter:
@@ -142,6 +144,7 @@ class StatusWriter:
             spool_damaged_batches=spooled.damaged_batches,
             books_shallow=sources.books.shallow,
             **sources.books.audits.by_field(),
+            **sources.repairs(),
         )
 
 
