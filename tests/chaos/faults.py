@@ -14,6 +14,8 @@ from random import Random
 
 import asyncpg
 
+from ingest.board.mapped import board_path, read_board
+from ingest.buffer.spool_folder import spool_path
 from ingest.store.embedded import EmbeddedPostgres
 from tests.chaos.stage import kill_supervisor
 from tests.silence.stage import Stage, thaw
@@ -28,6 +30,9 @@ _IN_A_ROW = 5
 _FRAMES = 20
 _BLOCKED_S = 5.0
 _STEP_S = 3_600.0
+_SPOOLED = 5_000
+_HARMED_BYTES = 8_192
+"""A file's head says what it is; harm to that is another trouble, and a small file is no more than it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,53 @@ def _is_another(stage: Stage, former: int) -> bool:
 
 def _stop_database(stage: Stage, _: Random) -> None:
     _stop_for(stage.database_pids(), _STOPPED_LONG_S)
+
+
+def _database_away(for_s: float, stage: Stage, _: Random) -> None:
+    _stop_for(stage.database_pids(), for_s)
+
+
+def _spool_damaged(damage: Callable[[bytearray, Random], None], stage: Stage, rng: Random) -> None:
+    """The database is away, rows go to the disk, their shard is killed, and the file comes to harm."""
+    shard = rng.randrange(2)
+    pids = stage.database_pids()
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        board = board_path(stage.service.data_dir, shard)
+        wait_until(
+            "rows go to the disk", lambda: read_board(board).header.spooled_rows > _SPOOLED, deadline_s=60.0
+        )
+        _damage_files(stage, shard, damage, rng)
+    finally:
+        thaw(pids)
+
+
+def _damage_files(stage: Stage, shard: int, damage: Callable[[bytearray, Random], None], rng: Random) -> None:
+    """The supervisor stands meanwhile, or it would have the file opened again before it is harmed."""
+    assert stage.service.process is not None
+    supervisor = stage.service.process.pid
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        pid = stage.shard_pid(shard)
+        os.kill(pid, signal.SIGKILL)
+        wait_until("the shard is dead", lambda: not stage.service.is_ours(pid))
+        for file in (spool := spool_path(stage.service.data_dir, shard)).parent.glob(f"{spool.name}*"):
+            content = bytearray(file.read_bytes())
+            if len(content) > _HARMED_BYTES:
+                damage(content, rng)
+                file.write_bytes(content)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+
+def _flip_bits(content: bytearray, rng: Random) -> None:
+    for _each in range(5):
+        content[rng.randrange(_HARMED_BYTES, len(content))] ^= 1 << rng.randrange(8)
+
+
+def _tear_tail(content: bytearray, rng: Random) -> None:
+    del content[len(content) - rng.randrange(1, len(content) // 4) :]
 
 
 def _block_loop(stage: Stage, rng: Random) -> None:
@@ -429,6 +481,17 @@ def _database_rows() -> Iterator[Chaos]:
             "ALTER TABLE spot_raw.trades RENAME TO trades_hidden",
             "ALTER TABLE spot_raw.trades_hidden RENAME TO trades",
         ),
+    )
+    yield Chaos(
+        name="database-away",
+        title="ten minutes without a database",
+        provoke=partial(_database_away, 600.0),
+    )
+    yield Chaos(
+        name="spool-bits", title="flipped bits in the spool", provoke=partial(_spool_damaged, _flip_bits)
+    )
+    yield Chaos(
+        name="spool-torn", title="torn tail of the spool", provoke=partial(_spool_damaged, _tear_tail)
     )
     yield Chaos(name="lock-held", title="lock held for a minute", provoke=_locked)
     yield Chaos(name="no-connections", title="too many connections for 15 s", provoke=_no_connections)
