@@ -54,6 +54,8 @@ class SentinelLimits:
 
     tick_s: float = 1.0
     wedged_s: float = 5.0
+    lagging_beat_s: float = 3.0
+    """A loop that has not turned for so long does not lag; it stands, or will be found to."""
     lag_s: float = 1.0
     """How late a loop may be; what is received is stamped and judged as late as that."""
     stalled_s: float = 5.0
@@ -339,7 +341,9 @@ class Sentinel:
         lag_s = board.header.loop_lag_max_us / 1e6
         stuck = sum(self._queues.stuck_bytes(feed.local_port) or 0 for feed in board.feeds)
         is_new = self._clock.monotonic_s() - self._appeared[shard.shard][1] <= self._limits.start_s
-        is_late = not is_new and (lag_s > self._limits.lag_s or stuck > 0)
+        # A loop that stands is no slow one: whoever looks after that has more to say.
+        stands = self._beat_age_s(board) > self._limits.lagging_beat_s
+        is_late = not (is_new or stands) and (lag_s > self._limits.lag_s or stuck > 0)
         if not self._lags[shard.shard][1].take(is_late=is_late):
             return ""
         return (

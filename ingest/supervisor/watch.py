@@ -332,11 +332,15 @@ class Watch:
         return actions
 
     def _silent_with(self, stale: Iterable[WatchedStream], now_s: float) -> list[WatchedStream]:
-        """Streams that are silent with stale ones of their kind and feed: the whole kind is mute there."""
+        """Streams that are silent with stale ones of their kind and feed: the whole kind is mute there.
+
+        Of a feed that is silent as a whole it is the feed that is replaced, whichever streams are stale.
+        """
         found: list[WatchedStream] = []
         for place, kind in sorted({((each.shard, each.feed), each.key.kind) for each in stale if each.is_up}):
-            alike = [each for each in self._by_feed()[place] if each.key.kind == kind and each.is_up]
-            found += _mute_with_others(alike, now_s)
+            if not self.feed_is_silent(*place, now_s):
+                alike = [each for each in self._by_feed()[place] if each.key.kind == kind and each.is_up]
+                found += _mute_with_others(alike, now_s)
         return found
 
     def _can_be_joined(self, repair: Repair, now_s: float) -> bool:
@@ -566,7 +570,9 @@ def _mute_with_others(alike: Sequence[WatchedStream], now_s: float) -> list[Watc
 
     Those that were subscribed anew since the others fell silent speak for the fault, not against it.
     """
-    stale = [each for each in alike if each.state is StreamState.STALE]
+    stale = [each for each in alike if each.state is StreamState.STALE and each.has_spoken_here]
+    if not stale:
+        return []
     hushed_s = max(each.well_s for each in stale)
     renewed = [each for each in alike if each.state is not StreamState.STALE and each.renewed_s > hushed_s]
     if len(stale) + len(renewed) < _MUTE_KIND_LEAST:

@@ -125,6 +125,11 @@ class WatchedStream:
             self.enter(StreamState.STARTING, now_s)
         return news > 0
 
+    @property
+    def has_spoken_here(self) -> bool:
+        """Whether its newest message came by the subscription that it has now."""
+        return self.spoke_s is not None and self.spoke_s >= self.renewed_s
+
     def is_well(self, now_s: float) -> bool:
         """Whether there is nothing to judge, so that `judge` would change nothing."""
         return (

@@ -585,6 +585,19 @@ def test_bytes_that_wait_for_a_shard_are_its_lag(scene: Scene, monkeypatch: pyte
     assert "90000 bytes wait" in scene.diary.entries[0][3]
 
 
+def test_bytes_that_wait_for_a_loop_that_stands_are_no_lag(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one incident, and that is the watchdog's."""
+    scene.first.feed = scene.first.feed._replace(local_port=4_711)
+    scene.pass_s(30)
+    monkeypatch.setattr(scene.sentinel._queues, "stuck_bytes", {4_711: 90_000}.get)
+    scene.first.is_beating = False
+    scene.pass_s(12)
+
+    assert {name for name, _ in scene.diary.names()} == {"shard_wedged"}
+
+
 def test_shard_that_starts_may_be_late(scene: Scene) -> None:
     """Hundreds of books at once are no everyday load."""
     scene.first.pid = scene.first.board_pid = 43

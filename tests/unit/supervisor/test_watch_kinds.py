@@ -94,6 +94,30 @@ def test_streams_of_a_feed_that_is_away_wait_for_their_own_time() -> None:
     assert stage.states(SLOW) == {StreamState.RECOVERING}
 
 
+def test_streams_of_another_process_wait_for_their_own_time() -> None:
+    """What was stale before, by another subscription, says nothing of this one."""
+    stage = a_stage()
+    stage.mute(*TRADES, *BOOKS)
+    stage.take_away(*TRADES, *BOOKS)
+    stage.pass_s(12)
+    stage.change(*BOOKS, *TRADES, epoch=(2, 0), is_up=True)
+    stage.speaking |= set(TRADES)
+    stage.pass_s(3)
+
+    assert StreamState.STALE not in stage.states(SLOW)
+
+
+def test_feed_that_is_silent_as_a_whole_is_no_matter_of_kinds() -> None:
+    """The connection is replaced for those that are stale; the others wait for their own time."""
+    stage = a_stage()
+    stage.mute(*TRADES, *BOOKS)
+    stage.pass_s(6)
+    stage.find_stale(*BUSY)
+    stage.pass_s()
+
+    assert StreamState.STALE not in stage.states(SLOW)
+
+
 def test_kind_on_another_feed_is_not_touched() -> None:
     """What a connection lacks says nothing of another."""
     stage = a_stage()
