@@ -1,8 +1,8 @@
 """A kind that falls silent on a feed as a whole: found by a few of its streams, repaired for all."""
 
-from ingest.board.layout import StreamState
-from ingest.supervisor.watch import OrderResubscribe
-from tests.unit.supervisor.stage import Stage, a_key, opened, orders
+from ingest.board.layout import Diagnosis, StreamState
+from ingest.supervisor.watch import Finding, OrderResubscribe
+from tests.unit.supervisor.stage import NOTHING_KNOWN, Stage, a_key, opened, orders
 
 TRADES = [a_key(f"S{number}USDT") for number in range(6)]
 BOOKS = [a_key(f"S{number}USDT", "book_ticker") for number in range(6)]
@@ -97,14 +97,17 @@ def test_streams_of_a_feed_that_is_away_wait_for_their_own_time() -> None:
 def test_streams_of_another_process_wait_for_their_own_time() -> None:
     """What was stale before, by another subscription, says nothing of this one."""
     stage = a_stage()
-    stage.mute(*TRADES, *BOOKS)
+    stage.finding = Finding(Diagnosis.SHARD_WEDGED, "its loop stands")
     stage.take_away(*TRADES, *BOOKS)
     stage.pass_s(12)
+    assert stage.states(BUSY) == {StreamState.STALE}
+    stage.finding = NOTHING_KNOWN
     stage.change(*BOOKS, *TRADES, epoch=(2, 0), is_up=True)
     stage.speaking |= set(TRADES)
-    stage.pass_s(3)
+    actions = stage.pass_s(3)
 
-    assert StreamState.STALE not in stage.states(SLOW)
+    assert opened(actions) == []
+    assert StreamState.STALE not in stage.states(BOOKS)
 
 
 def test_feed_that_is_silent_as_a_whole_is_no_matter_of_kinds() -> None:
