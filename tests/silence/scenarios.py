@@ -118,6 +118,10 @@ def symbol_listed(trial: Trial, _: Lengths) -> Row:
     stage.double.list_symbol(_NEW_SYMBOL)
     row = trial.finish(slow_s=30.0)
     row.note = "noticed: its streams are in the table; recovered: all are live"
+    # Nobody has looked at its rate, so its thresholds would be a bystander's wrong ones in what follows.
+    stage.double.delist(_NEW_SYMBOL)
+    gone = {Key(_NEW_SYMBOL, kind) for kind in KINDS}
+    trial.wait("gone again", lambda: is_absent(stage, gone), deadline_s=60.0)
     return row
 
 
