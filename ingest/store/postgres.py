@@ -124,7 +124,7 @@ class PostgresSink:
         except asyncpg.InternalClientError:
             # A connection that was lost, or that we have terminated, may give itself back first: the
             # place in the pool is free then, which is all that was wanted.
-            if not connection.is_closed():
+            if not _has_left(connection):
                 raise
 
     # ------------------------------------------------------------------ batches
@@ -266,6 +266,14 @@ def _drop(connection: "Connection") -> None:
     """End a connection whose state is unknown; the pool makes another. Harmless when it has ended."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
+
+
+def _has_left(connection: "PoolConnectionProxy[asyncpg.Record]") -> bool:
+    """Whether a connection has ended, or has been given back altogether: then nothing can be asked of it."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _prepared(connection: "Connection") -> None:

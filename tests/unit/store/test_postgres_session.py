@@ -8,10 +8,13 @@ from ingest.store.sessions import DEFAULT_LIMITS
 
 
 class _Connection:
-    def __init__(self, *, closed: bool) -> None:
+    def __init__(self, *, closed: bool | None) -> None:
+        """None: it was given back, and answers nothing any more."""
         self._closed = closed
 
     def is_closed(self) -> bool:
+        if self._closed is None:
+            raise asyncpg.InterfaceError("cannot call is_closed(): released back to the pool")
         return self._closed
 
 
@@ -28,13 +31,14 @@ class _Pool:
         raise asyncpg.InternalClientError("release() called on a free connection holder")
 
 
-def _sink(*, closed: bool) -> PostgresSink:
+def _sink(*, closed: bool | None) -> PostgresSink:
     return PostgresSink(_Pool(_Connection(closed=closed)), DEFAULT_LIMITS)  # type: ignore[arg-type]
 
 
-async def test_lost_connection_may_give_itself_back_first() -> None:
+@pytest.mark.parametrize("closed", [True, None], ids=["closed", "given back altogether"])
+async def test_lost_connection_may_give_itself_back_first(closed: bool | None) -> None:
     """Its place in the pool is free, which is all that is wanted."""
-    async with _sink(closed=True).session():
+    async with _sink(closed=closed).session():
         pass
 
 
