@@ -44,6 +44,19 @@ def incidents(service: Service, diagnosis: str, since: object, *, closed: bool) 
     return int(service.value(sql, diagnosis, since, closed))
 
 
+def wait_calm(service: Service, double: Double) -> None:
+    """Until what was provoked before is over: a shard that was replaced has its connections again."""
+    streams = 6 * len(KINDS)
+
+    def is_calm() -> bool:
+        subscribed = {name for each in double.state()["connections"] for name in each["streams"]}
+        live = service.value("SELECT count(*) FROM ops.stream_freshness WHERE state IN ('live', 'quiet')")
+        still_open = service.value("SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL")
+        return len(subscribed) == live == streams and not still_open
+
+    wait_until("everything is well", is_calm)
+
+
 @contextmanager
 def named_and_over(service: Service, diagnosis: str) -> Iterator[Callable[[], bool]]:
     """Yields what says that the incident is open; afterwards waits until it is over."""
@@ -68,7 +81,8 @@ def stop_and_go(pids: Sequence[int], is_open: Callable[[], bool]) -> bool:
 
 def test_shard_that_is_late_again_and_again_is_consumer_lag(running: tuple[Service, Double]) -> None:
     """Its loop turns and does not keep up; it is told, and nobody restarts it."""
-    service, _ = running
+    service, double = running
+    wait_calm(service, double)
     pids = service.shard_pids()
 
     with named_and_over(service, "consumer_lag") as is_open:
@@ -78,7 +92,8 @@ def test_shard_that_is_late_again_and_again_is_consumer_lag(running: tuple[Servi
 
 def test_shard_whose_loop_stands_is_wedged(running: tuple[Service, Double]) -> None:
     """It is told, and another process takes its place."""
-    service, _ = running
+    service, double = running
+    wait_calm(service, double)
     pids = service.shard_pids()
 
     with named_and_over(service, "shard_wedged") as is_open:
@@ -90,6 +105,7 @@ def test_shard_whose_loop_stands_is_wedged(running: tuple[Service, Double]) -> N
 def test_database_that_takes_nothing_is_stalled(running: tuple[Service, Double]) -> None:
     """Somebody holds the tables; rows wait, nothing is reconnected, and it is over when they are stored."""
     service, double = running
+    wait_calm(service, double)
     opened = double.state()["connections_opened"]
 
     with named_and_over(service, "database_stalled") as is_open, service.locked(*TABLES):
@@ -100,6 +116,7 @@ def test_database_that_takes_nothing_is_stalled(running: tuple[Service, Double])
 def test_exchange_that_stands_still_is_one_incident(running: tuple[Service, Double]) -> None:
     """Its connections and REST are well, so nothing is reconnected."""
     service, double = running
+    wait_calm(service, double)
     opened = double.state()["connections_opened"]
     since = service.value("SELECT now()")
 
@@ -108,4 +125,6 @@ def test_exchange_that_stands_still_is_one_incident(running: tuple[Service, Doub
         wait_until("it is named", is_open)
         double.tell("resume")
     assert double.state()["connections_opened"] == opened
-    assert service.value("SELECT count(*) FROM ops.incidents WHERE opened_at >= $1", since) == 1
+    # A machine that is busy with other things may make a shard late meanwhile, and rightly told so.
+    sql = "SELECT count(*) FROM ops.incidents WHERE opened_at >= $1 AND diagnosis <> 'consumer_lag'"
+    assert service.value(sql, since) == 1

@@ -28,11 +28,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
         "snapshot_limit": 100,
         "stored_levels": 100,
     }
-    # Losing a delta of every book takes as long as the rarest book is silent. Nobody is to subscribe the
-    # others anew meanwhile: then their gaps would be those of a connection, and connections be made.
+    # Losing a delta of every book takes as long as the rarest book is silent. Nobody is to subscribe
+    # anything anew meanwhile: then gaps would be those of a connection, and connections be made.
     sections: dict[str, Mapping[str, object]] = {
         "spot": spot,
-        "silence": {"fixed_s": {"depth": LONGER_THAN_ANY_TEST_S}},
+        "silence": {"fixed_s": dict.fromkeys(KINDS, LONGER_THAN_ANY_TEST_S)},
     }
     with a_double(folder, *options) as double, a_service(folder, double, **sections) as service:
         wait_all_live(service)
