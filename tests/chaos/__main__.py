@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from tests.chaos.faults import CHAOS, Chaos, chosen
-from tests.chaos.report import summary, write
+from tests.chaos.report import read, summary, write
 from tests.chaos.stage import Market, a_chaos_stage, thresholds
 from tests.chaos.trial import Row, play, told
 from tests.silence.observer import Key
@@ -31,8 +31,11 @@ def _only(_: click.Context, __: click.Parameter, value: str) -> tuple[Chaos, ...
 @click.option("--symbols", default=200, show_default=True)
 @click.option("--rate", default=2000.0, show_default=True, help="Messages a second of the market.")
 @click.option("--seed", default=1, show_default=True, help="Of the market and of what is hit.")
+@click.option("--more", is_flag=True, help="Keep the rows that the folder has of other faults.")
 @click.option("--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True)
-def main(*, faults: tuple[Chaos, ...], symbols: int, rate: float, seed: int, folder: Path) -> None:
+def main(
+    *, faults: tuple[Chaos, ...], symbols: int, rate: float, seed: int, more: bool, folder: Path
+) -> None:
     """Every fault, one at a time: seen, mended, and settled with the exchange's own ledger."""
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
     market = Market(symbols=symbols, rate=rate, seed=seed)
@@ -41,14 +44,21 @@ def main(*, faults: tuple[Chaos, ...], symbols: int, rate: float, seed: int, fol
         f"{seed}; each fault on a service of its own. Seconds."
     )
     begun_s = time.monotonic()
-    rows: list[Row] = []
+    rows = read(folder) if more else []
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
         silent_s = thresholds(market, Path(scratch))
     for chaos in faults:
-        rows.append(_play(chaos, market, silent_s, folder))
+        row = _play(chaos, market, silent_s, folder)
+        rows = in_order([*(each for each in rows if each.name != chaos.name), row])
         write(folder, rows, about)
-        shown.print(f"{time.monotonic() - begun_s:5.0f} s  {summary(rows[-1])}")
+        shown.print(f"{time.monotonic() - begun_s:5.0f} s  {summary(row)}")
     sys.exit(0 if all(row.is_good for row in rows) else 1)
+
+
+def in_order(rows: list[Row]) -> list[Row]:
+    """As the faults are listed."""
+    places = {chaos.name: place for place, chaos in enumerate(CHAOS)}
+    return sorted(rows, key=lambda row: places.get(row.name, len(places)))
 
 
 def _play(chaos: Chaos, market: Market, silent_s: Mapping[Key, float], folder: Path) -> Row:

@@ -1,5 +1,6 @@
 """The table of chaos: Markdown for people, JSON for comparing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,14 @@ import orjson
 from tests.chaos.trial import Row
 
 HEADINGS = (
-    *("fault", "seen by", "after s", "fault lasted s", "well again s after its end"),
+    *(
+        "fault",
+        "seen by",
+        "after s",
+        "fault lasted s",
+        "well again s after its end",
+        "trades whole s after its end",
+    ),
     *("published", "stored", "lost trades", "lost, in the ledger", "lost unnoticed", "twice", "altered"),
     *("gap rows", "bounds true", "verdict"),
 )
@@ -32,11 +40,12 @@ def cells(row: Row) -> list[str]:
         _seconds(row.detected_s),
         _seconds(row.lasted_s),
         _seconds(row.recovered_s),
+        _seconds(row.repaired_s),
         *(f"{row.total(column):,}" for column in ("published", "stored")),
         f"{lost_trades:,}",
         f"{row.total('lost_noticed') - lost_trades:,}",
         *(f"{row.total(column):,}" for column in ("lost_unnoticed", "duplicated", "altered")),
-        ", ".join(f"{count} {name}" for name, count in sorted(row.gaps.items())) or "none",
+        _gaps(row),
         f"{row.checked_gaps - len(row.wrong_bounds)} of {row.checked_gaps}",
         "good" if row.is_good else "WRONG",
     ]
@@ -46,7 +55,7 @@ def summary(row: Row) -> str:
     """One line while it runs."""
     names = dict(zip(HEADINGS, cells(row), strict=True))
     line = f"{row.name}: {names['verdict']}; {row.detected or 'not seen'} after {names['after s']} s, well "
-    line += f"{names['well again s after its end']} s after; published {names['published']}, lost trades "
+    line += f"{names['well again s after']} s after; published {names['published']}, lost trades "
     line += (
         f"{names['lost trades']}, lost {names['lost, in the ledger']}, unnoticed {names['lost unnoticed']}, "
     )
@@ -60,6 +69,22 @@ def write(folder: Path, rows: Sequence[Row], about: str) -> None:
     (folder / "latest.md").write_text(markdown(rows, about), encoding="utf-8")
     answer = {"about": about, "rows": [asdict(row) for row in rows]}
     (folder / "latest.json").write_bytes(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+
+
+def read(folder: Path) -> list[Row]:
+    """The rows of `latest.json`; none when there is no such file."""
+    path = folder / "latest.json"
+    if not path.exists():
+        return []
+    return [Row(**each) for each in orjson.loads(path.read_bytes())["rows"]]
+
+
+def _gaps(row: Row) -> str:
+    """By state, kinds together."""
+    states: Counter[str] = Counter()
+    for name, count in row.gaps.items():
+        states[name.rpartition(" ")[2]] += count
+    return ", ".join(f"{count:,} {state}" for state, count in sorted(states.items())) or "none"
 
 
 def _complaints(row: Row) -> list[str]:

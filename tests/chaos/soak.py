@@ -158,8 +158,11 @@ def _torment(stage: Stage, row: Row, rng: Random, until_s: float, shown: Console
     while time.monotonic() < until_s:
         chaos: Chaos = rng.choice(fit)
         shown.print(f"{time.monotonic() - begun_s:5.0f} s  {chaos.name}")
-        chaos.provoke(stage, Random(rng.random()))
-        calm(stage)
+        try:
+            chaos.provoke(stage, Random(rng.random()))
+            calm(stage)
+        except (AssertionError, OSError) as error:
+            row.complaints.append(f"{chaos.name} after {time.monotonic() - begun_s:.0f} s: {told(error)}")
         row.lasted_s = time.monotonic() - begun_s
         time.sleep(rng.uniform(1.0, 10.0))
     row.recovered_s = 0.0

@@ -17,7 +17,7 @@ import asyncpg
 
 from ingest.cli.audit import Account
 from tests.chaos.faults import Chaos
-from tests.chaos.stage import settled_account
+from tests.chaos.stage import account, all_repaired
 from tests.silence.observer import Key
 from tests.silence.stage import Stage, wall_s
 from tests.simulation.comparison import CONSECUTIVE, stored
@@ -25,6 +25,9 @@ from tests.simulation.service import NotInTime, wait_until
 
 _RECOVERED_S = 180.0
 _SPOKEN_S = 120.0
+_REPAIRED_S = 900.0
+_STORED_S = 30.0
+"""A row that was committed can be read; the account itself takes seconds meanwhile."""
 _WARNINGS = frozenset({"warning", "error", "critical"})
 _TOLD = frozenset({"ws.disconnect"})
 _STATES = frozenset({"live", "quiet"})
@@ -43,6 +46,8 @@ class Row:
     detected_s: float | None = None
     lasted_s: float = 0.0
     recovered_s: float | None = None
+    repaired_s: float | None = None
+    """From the fault's end until no trade was owed any more."""
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)
     """By kind."""
     gaps: dict[str, int] = field(default_factory=dict)
@@ -84,9 +89,21 @@ def play(stage: Stage, chaos: Chaos, seed: int) -> Row:
         row.recovered_s = calm(stage)
     except (AssertionError, OSError, NotInTime) as error:
         row.complaints.append(told(error))
+    ended_s = begun_s + row.lasted_s
     _find_detection(stage, row, begun_s, begun_wall_s, last_gap)
     settle(stage, row, last_gap)
+    row.repaired_s = _last_repair(stage, last_gap, begun_wall_s + ended_s - begun_s)
     return row
+
+
+def _last_repair(stage: Stage, last_gap: int, ended_wall_s: float) -> float | None:
+    """Seconds from the fault's end to the end of the last repair; None when there was nothing to repair."""
+    closed = stage.service.value(
+        "SELECT max(extract(epoch FROM closed_at)::float8) FROM ops.gaps"
+        " WHERE gap_id > $1 AND kind IN ('trade', 'agg_trade')",
+        last_gap,
+    )
+    return max(closed - ended_wall_s, 0.0) if closed is not None and _near(closed) else None
 
 
 def calm(stage: Stage) -> float:
@@ -152,7 +169,9 @@ def _near(at_s: float) -> bool:
 def settle(stage: Stage, row: Row, last_gap: int) -> None:
     """Make up the account, and look at the gaps that are newer than `last_gap`."""
     try:
-        accounts: dict[str, Account] = settled_account(stage)
+        if not all_repaired(stage, deadline_s=_REPAIRED_S):
+            row.complaints.append(f"not all committed and repaired within {_REPAIRED_S:g} s")
+        accounts = _account(stage)
     except (AssertionError, OSError) as error:
         row.complaints.append(f"no account: {told(error)}")
         return
@@ -165,6 +184,16 @@ def settle(stage: Stage, row: Row, last_gap: int) -> None:
     dated = [gap for gap in gaps if gap["first_id"] is not None]
     row.checked_gaps = min(len(dated), _CHECKED_GAPS)
     row.wrong_bounds = _wrong_bounds(stage, dated[:_CHECKED_GAPS])
+
+
+def _account(stage: Stage) -> dict[str, Account]:
+    """The account when it is good, or else as it stands after a while."""
+    until_s = time.monotonic() + _STORED_S
+    while True:
+        accounts = account(stage)
+        if sum(accounts.values(), Account()).is_good or time.monotonic() > until_s:
+            return accounts
+        time.sleep(2.0)
 
 
 def _wrong_bounds(stage: Stage, gaps: Sequence[asyncpg.Record]) -> list[str]:
