@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.chaos.faults import CHAOS, Chaos, chosen
 from tests.chaos.report import read, summary, write
-from tests.chaos.stage import Market, a_chaos_stage, thresholds
+from tests.chaos.stage import Market, a_chaos_stage, end_on_sigterm, thresholds
 from tests.chaos.trial import Row, play, told
 from tests.silence.observer import Key
 
@@ -37,6 +37,7 @@ def main(
     *, faults: tuple[Chaos, ...], symbols: int, rate: float, seed: int, more: bool, folder: Path
 ) -> None:
     """Every fault, one at a time: seen, mended, and settled with the exchange's own ledger."""
+    end_on_sigterm()
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
     market = Market(symbols=symbols, rate=rate, seed=seed)
     about = (

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from tests.chaos.faults import CHAOS, Chaos
 from tests.chaos.report import cells, summary, write
-from tests.chaos.stage import Market, a_chaos_stage, thresholds
+from tests.chaos.stage import Market, a_chaos_stage, end_on_sigterm, thresholds
 from tests.chaos.trial import Row, calm, settle, told
 from tests.silence.stage import Stage
 from tests.simulation.service import is_running
@@ -129,6 +129,7 @@ def _sampled(stage: Stage) -> Iterator[Samples]:
 @click.option("--folder", type=click.Path(path_type=Path), default=_FOLDER, show_default=True)
 def main(*, minutes: float, symbols: int, rate: float, seed: int, folder: Path) -> None:
     """One service, one fault after another, and the account at the end."""
+    end_on_sigterm()
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
     market, rng = Market(symbols=symbols, rate=rate, seed=seed), Random(seed)
     row = Row(name="soak", title=f"random faults for {minutes:g} minutes", seed=seed)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,11 @@ class Market:
         """Of the double's command line."""
         names = ("--symbols", str(self.symbols), "--rate", str(self.rate), "--seed", str(self.seed))
         return ("--no-recording", *names, "--non-ascii", "1", "--ping-interval", "5")
+
+
+def end_on_sigterm() -> None:
+    """Let a SIGTERM end this program as Ctrl-C does: what it has started ends with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def thresholds(market: Market, folder: Path) -> Mapping[Key, float]:
