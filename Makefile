@@ -3,6 +3,7 @@
 PYTHON ?=
 DURATION ?= 60
 ARGS ?=
+WORKERS ?= 2
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -35,8 +36,8 @@ simulate: $(RUNTIME)  ## the exchange double alone
 migrate: $(RUNTIME)  ## bring the database's schema up to date
 	@$(INGEST) migrate $(ARGS)
 
-test: $(DEV)  ## all tests (ARGS="-k book" for some)
-	@$(PY) -m pytest $(ARGS)
+test: $(DEV)  ## all tests (ARGS="-k book" for some; WORKERS=0: in one process, for a debugger)
+	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 cov: $(DEV)  ## all tests with branch coverage, child processes included
 	@mkdir -p .cache/coverage && rm -f .cache/coverage/*

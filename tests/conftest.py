@@ -4,7 +4,13 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "tests.plugin_async", "tests.plugin_database", "tests.plugin_schema"]
+pytest_plugins = [
+    "pytester",
+    "tests.plugin_async",
+    "tests.plugin_database",
+    "tests.plugin_schema",
+    "tests.plugin_workers",
+]
 
 # Machines that run the tests are shared and slow, so no example has a time limit; a failure prints the
 # blob that reproduces it. `ci` replaces the profile that Hypothesis brings, which would always try the

@@ -10,14 +10,7 @@ import orjson
 from tests.chaos.trial import Row
 
 HEADINGS = (
-    *(
-        "fault",
-        "seen by",
-        "after s",
-        "fault lasted s",
-        "well again s after its end",
-        "trades whole s after its end",
-    ),
+    *("fault", "seen by", "after s", "fault lasted s", "well again s after", "trades whole s after"),
     *("published", "stored", "lost trades", "lost, in the ledger", "lost unnoticed", "twice", "altered"),
     *("gap rows", "bounds true", "verdict"),
 )
