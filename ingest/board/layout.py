@@ -36,7 +36,7 @@ from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 
 FREE_FEED = -1
 """What the slot of no feed says for a number."""
@@ -160,6 +160,8 @@ class HeaderValues(NamedTuple):
     repair_pages: int = 0
     repaired_rows: int = 0
     repairs_closed: int = 0
+    tasks: int = 0
+    """Tasks of the event loop."""
 
     @property
     def oldest_waiting_recv_ns(self) -> int:

@@ -57,6 +57,7 @@ BOARD_METRICS = (
     _gauge("ingest_shard_heartbeat_age_seconds", _SHARD, "Time since the event loop turned.", "seconds"),
     _gauge("ingest_shard_loop_lag_seconds", _SHARD, "How late the newest heartbeat came.", "seconds"),
     _gauge("ingest_shard_loop_lag_max_seconds", _SHARD, "Highest lag since the tick before.", "seconds"),
+    _gauge("ingest_shard_tasks", _SHARD, "Tasks of the event loop."),
     _counter("ingest_shard_frames_total", _SHARD, "Websocket data frames received."),
     _counter("ingest_shard_received_bytes_total", _SHARD, "Payload bytes received.", "bytes"),
     _counter("ingest_shard_malformed_frames_total", _SHARD, "Frames that no parser understood."),

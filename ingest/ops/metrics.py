@@ -143,6 +143,7 @@ def _put_board(samples: Samples, board: BoardSnapshot, facts: ServiceFacts) -> f
 def _header_values(header: HeaderValues, now_wall_ns: int) -> Sequence[tuple[str, float]]:
     return (
         ("loop_lag_max_seconds", header.loop_lag_max_us * US),
+        ("tasks", header.tasks),
         ("frames_total", header.frames),
         ("received_bytes_total", header.bytes_received),
         ("malformed_frames_total", header.malformed_frames),

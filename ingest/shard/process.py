@@ -255,6 +255,7 @@ class Shard:
             snapshots=lambda: (fetcher.fetched, fetcher.waiting),
             store=lambda: (writer.stats().retries, writer.stats().failing_since_s is None),
             weight_used=lambda: budget.used(Budget.WEIGHT),
+            tasks=lambda: len(asyncio.all_tasks()),
             spool=SpoolStats if spool is None else spool.stats,
             repairs=self._repairer.by_field,
         )

@@ -61,6 +61,7 @@ class Sources:
     store: Callable[[], tuple[int, bool]]
     """(errors, is it up)"""
     weight_used: Callable[[], int]
+    tasks: Callable[[], int]
     spool: Callable[[], SpoolStats] = SpoolStats
     repairs: Callable[[], Mapping[str, int]] = dict
     """By the board's names."""
@@ -143,6 +144,7 @@ class StatusWriter:
             spooled_rows_ever=spooled.spooled_rows,
             spool_damaged_batches=spooled.damaged_batches,
             books_shallow=sources.books.shallow,
+            tasks=sources.tasks(),
             **sources.books.audits.by_field(),
             **sources.repairs(),
         )

@@ -1,9 +1,9 @@
 """`python -m tests.chaos.soak`: random faults from a seed, one after another, for as long as it is told.
 
 At the end the account is settled as for a single fault: no trade lost, twice or altered, every other loss
-in the ledger. Meanwhile memory, open files and threads of the supervisor and the shards are sampled;
-their slopes are told. A process that is replaced begins anew, so the samples of one role are judged only from
-one replacement to the next, and the longest such stretch counts.
+in the ledger. Meanwhile memory, open files, threads and tasks of the supervisor and the shards are sampled;
+their slopes are told. A process that is replaced begins anew, so a slope is that within lives: of all those
+of a role together that lasted three minutes.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,6 +21,8 @@ from typing import NamedTuple
 import click
 from rich.console import Console
 
+from ingest.board.layout import BoardSnapshot
+from ingest.errors import BoardError
 from tests.chaos.faults import CHAOS, Chaos
 from tests.chaos.report import cells, summary, write
 from tests.chaos.stage import Market, a_chaos_stage, end_on_sigterm, thresholds
@@ -45,6 +47,8 @@ class Sample(NamedTuple):
     memory_bytes: int
     files: int
     threads: int
+    tasks: int | None = None
+    """Of the event loop; only a shard says."""
 
 
 @dataclass
@@ -56,16 +60,25 @@ class Samples:
     def take(self, stage: Stage) -> None:
         """Look at every process of the service."""
         process = stage.service.process
-        roles = {"supervisor": process.pid if process is not None else 0}
-        with contextlib.suppress(IndexError):
-            roles |= {f"shard {shard}": stage.shard_pid(shard) for shard in (0, 1)}
-        for role, pid in roles.items():
+        if process is not None:
             with contextlib.suppress(OSError):
-                self.of[role].append(_sample(pid))
+                self.of["supervisor"].append(_sample(process.pid))
+        for board in _boards(stage):
+            with contextlib.suppress(OSError):
+                sample = _sample(board.identity.pid)._replace(tasks=board.header.tasks)
+                self.of[f"shard {board.shard}"].append(sample)
 
     def slopes(self) -> list[str]:
-        """Of each role's longest life: what an hour adds."""
+        """Of each role: what an hour adds."""
         return [line for role, samples in sorted(self.of.items()) if (line := _slope(role, samples))]
+
+
+def _boards(stage: Stage) -> list[BoardSnapshot]:
+    """What can be read of them while a shard is replaced."""
+    try:
+        return stage.service.boards()
+    except (OSError, BoardError):
+        return []
 
 
 def _sample(pid: int) -> Sample:
@@ -79,29 +92,37 @@ def _sample(pid: int) -> Sample:
 
 
 def _slope(role: str, samples: Sequence[Sample]) -> str:
+    """What an hour adds within a life: the slope that all lives which lasted share."""
     lives: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
-        lives[sample.pid].append(sample)
-    longest = max(lives.values(), key=len)
-    settled = [each for each in longest if each.at_s - longest[0].at_s > _WARM_S]
-    if len(settled) < _LEAST_SAMPLES:
-        return ""
-    hours = [each.at_s / 3_600.0 for each in settled]
-    memory = _least_squares(hours, [each.memory_bytes / 2**20 for each in settled])
-    files = _least_squares(hours, [float(each.files) for each in settled])
-    threads = _least_squares(hours, [float(each.threads) for each in settled])
-    last = settled[-1]
+        if not (life := lives[sample.pid]) or sample.at_s - life[0].at_s > _WARM_S:
+            life.append(sample)
+    settled = [life[1:] for life in lives.values() if len(life) > _LEAST_SAMPLES]
+    if not settled:
+        return f"{role}: no life of its {len(lives)} was long enough"
+    memory = _shared_slope(settled, lambda sample: sample.memory_bytes / 2**20)
+    files = _shared_slope(settled, lambda sample: sample.files)
+    threads = _shared_slope(settled, lambda sample: sample.threads)
+    tasks = _shared_slope(settled, lambda sample: sample.tasks or 0)
+    minutes = sum(life[-1].at_s - life[0].at_s for life in settled) / 60.0
+    last = settled[-1][-1]
     return (
-        f"{role}: over {(hours[-1] - hours[0]) * 60:.0f} min {memory:+.1f} MiB, {files:+.1f} files and "
-        f"{threads:+.1f} threads an hour, in the end {last.memory_bytes / 2**20:.0f} MiB, "
-        f"{last.files} files, {last.threads} threads"
+        f"{role}: over {minutes:.0f} min in {len(settled)} lives of {len(lives)} {memory:+.1f} MiB, "
+        f"{files:+.1f} files, {threads:+.1f} threads and {tasks:+.1f} tasks an hour, in the end "
+        f"{last.memory_bytes / 2**20:.0f} MiB, {last.files} files, {last.threads} threads"
+        + (f", {last.tasks} tasks" if last.tasks is not None else "")
     )
 
 
-def _least_squares(x: Sequence[float], y: Sequence[float]) -> float:
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread = sum((each - mean_x) ** 2 for each in x)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread if spread else 0.0
+def _shared_slope(lives: Sequence[Sequence[Sample]], value: Callable[[Sample], float]) -> float:
+    """Least squares, an hour; each life has a level of its own."""
+    covaried = spread = 0.0
+    for life in lives:
+        mean_s = sum(each.at_s for each in life) / len(life)
+        mean = sum(map(value, life)) / len(life)
+        covaried += sum((each.at_s - mean_s) * (value(each) - mean) for each in life)
+        spread += sum((each.at_s - mean_s) ** 2 for each in life)
+    return 3_600.0 * covaried / spread if spread else 0.0
 
 
 @contextlib.contextmanager

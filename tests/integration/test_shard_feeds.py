@@ -69,6 +69,7 @@ class Carriage:
             snapshots=lambda: (0, 0),
             store=lambda: (0, True),
             weight_used=lambda: 0,
+            tasks=lambda: 0,
         )
         self.status = StatusWriter(board, sources, clock=SystemClock(), instant=surroundings.instant)
 

@@ -46,6 +46,7 @@ class Shown:
             snapshots=lambda: (4, 2),
             store=lambda: (3, False),
             weight_used=lambda: 250,
+            tasks=lambda: 17,
             spool=lambda: self.spool,
         )
         self.status = StatusWriter(self.board, sources, clock=self.clock, instant=instant)
@@ -72,6 +73,7 @@ def test_header_says_what_the_parts_say(shown: Shown) -> None:
     assert header.oldest_buffered_recv_ns == RECV_NS
     assert (header.snapshots_fetched, header.snapshots_waiting) == (4, 2)
     assert (header.store_errors, header.database_up, header.rest_weight_used) == (3, 0, 250)
+    assert header.tasks == 17
 
 
 def test_header_says_what_waits_on_the_disk(shown: Shown) -> None:
