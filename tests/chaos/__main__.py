@@ -1,5 +1,6 @@
 """`python -m tests.chaos`: each fault on a fresh service, and what it has cost."""
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from tests.chaos.faults import CHAOS, Chaos, chosen
 from tests.chaos.report import read, summary, write
-from tests.chaos.stage import Market, a_chaos_stage, end_on_sigterm, thresholds
+from tests.chaos.stage import Market, a_chaos_stage, a_disk, end_on_sigterm, thresholds
 from tests.chaos.trial import Row, play, told
 from tests.silence.observer import Key
 
@@ -63,10 +64,15 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 
 def _play(chaos: Chaos, market: Market, silent_s: Mapping[Key, float], folder: Path) -> Row:
-    with tempfile.TemporaryDirectory(prefix=f"chaos-{chaos.name}-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"chaos-{chaos.name}-") as scratch,
+        contextlib.ExitStack() as stack,
+    ):
         place = Path(scratch)
         row = Row(name=chaos.name, title=chaos.title, seed=market.seed)
         try:
+            if chaos.disk_mib is not None:
+                stack.enter_context(a_disk(place, chaos.disk_mib))
             with a_chaos_stage(place, market, silent_s, chaos.sections) as stage:
                 row = play(stage, chaos, market.seed)
         except (AssertionError, OSError) as error:

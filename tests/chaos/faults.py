@@ -43,6 +43,8 @@ class Chaos:
     title: str
     provoke: Provoke
     sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    disk_mib: int | None = None
+    """The size of the disk that the service has to itself; None for that of the machine."""
 
 
 # --- processes --------------------------------------------------------------------------------------
@@ -293,10 +295,7 @@ async def _take_connections(stage: Stage, for_s: float) -> None:
     first = await _connected(stage)
     taken = []
     try:
-        await first.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+        await _end_others(first)
         until_s = time.monotonic() + for_s
         while time.monotonic() < until_s:
             with contextlib.suppress(asyncpg.PostgresError, OSError):
@@ -306,6 +305,48 @@ async def _take_connections(stage: Stage, for_s: float) -> None:
     finally:
         for connection in (first, *taken):
             connection.terminate()
+
+
+def _disk_full(stage: Stage, _: Random) -> None:
+    """Nothing is left on the disk that database and spool share."""
+    filler = stage.service.data_dir.parent / "filler"
+    try:
+        until_s = time.monotonic() + 15.0
+        with filler.open("wb", buffering=0) as file:
+            while time.monotonic() < until_s:
+                try:
+                    file.write(bytes(1 << 16))
+                except OSError:
+                    time.sleep(0.05)
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+def _password_changed(stage: Stage, _: Random) -> None:
+    """New connections are asked for a password that nobody has, and those of the service are ended."""
+    asyncio.run(_refuse_all(stage, 15.0))
+
+
+async def _refuse_all(stage: Stage, for_s: float) -> None:
+    connection = await _connected(stage)
+    rules = Path(await connection.fetchval("SHOW hba_file"))
+    former = rules.read_bytes()
+    try:
+        rules.write_bytes(b"local all all scram-sha-256\nhost all all all scram-sha-256\n")
+        await connection.execute("SELECT pg_reload_conf()")
+        await _end_others(connection)
+        await asyncio.sleep(for_s)
+    finally:
+        rules.write_bytes(former)
+        await connection.execute("SELECT pg_reload_conf()")
+        connection.terminate()
+
+
+async def _end_others(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
 
 
 async def _connected(stage: Stage) -> "asyncpg.Connection[asyncpg.Record]":
@@ -440,6 +481,11 @@ def _frame_rows() -> Iterator[Chaos]:
 def _rest_rows() -> Iterator[Chaos]:
     rest: tuple[tuple[str, str, dict[str, object]], ...] = (
         ("snapshot-stale", "snapshot of 10 s ago, older than the buffer", {"stale": True, "status": 200}),
+        (
+            "snapshot-stale-30",
+            "snapshot 30 s stale",
+            {"stale": True, "status": 200, "for_s": 30.0},
+        ),
         ("snapshot-empty", "empty snapshot", {"empty": True, "status": 200}),
         ("rest-429-after", "429 with Retry-After", {"status": 429, "code": -1003, "retry_after_s": 5}),
         ("rest-429", "429 without Retry-After", {"status": 429, "code": -1003}),
@@ -493,6 +539,8 @@ def _database_rows() -> Iterator[Chaos]:
     yield Chaos(
         name="spool-torn", title="torn tail of the spool", provoke=partial(_spool_damaged, _tear_tail)
     )
+    yield Chaos(name="disk-full", title="disk full for 15 s", provoke=_disk_full, disk_mib=600)
+    yield Chaos(name="password-changed", title="password changed for 15 s", provoke=_password_changed)
     yield Chaos(name="lock-held", title="lock held for a minute", provoke=_locked)
     yield Chaos(name="no-connections", title="too many connections for 15 s", provoke=_no_connections)
 

@@ -175,7 +175,9 @@ def main(*, minutes: float, symbols: int, rate: float, seed: int, folder: Path) 
 
 
 def _torment(stage: Stage, row: Row, rng: Random, until_s: float, shown: Console) -> None:
-    fit = [chaos for chaos in CHAOS if chaos.name not in _UNFIT and not chaos.sections]
+    fit = [
+        chaos for chaos in CHAOS if chaos.name not in _UNFIT and not chaos.sections and chaos.disk_mib is None
+    ]
     begun_s = time.monotonic()
     while time.monotonic() < until_s:
         chaos: Chaos = rng.choice(fit)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,24 @@ def thresholds(market: Market, folder: Path) -> Mapping[Key, float]:
     """How long each stream of a market may be silent, from a look at it."""
     with a_double(folder, *market.options) as double:
         return thresholds_of(double)
+
+
+@contextlib.contextmanager
+def a_disk(folder: Path, mebibytes: int) -> Iterator[None]:
+    """A file system of its own at `folder`. OSError where none may be mounted."""
+    options = f"size={mebibytes}m,mode=755"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+        timeout=10,
+    )
+    if mounted.returncode:
+        raise OSError(f"no disk of its own: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=10)
 
 
 @contextlib.contextmanager
