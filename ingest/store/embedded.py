@@ -26,6 +26,7 @@ from ingest.store.embedded_binaries import locate_install
 from ingest.store.embedded_cluster import ensure_cluster
 from ingest.store.embedded_folder import DataFolder
 from ingest.store.embedded_identity import Runner, choose_runner
+from ingest.store.embedded_pidfile import is_stopping
 from ingest.store.embedded_remains import clear_remains, end_children
 from ingest.store.embedded_settings import MARK, memory_bytes, server_settings
 
@@ -37,7 +38,7 @@ _COLLISION_DEADLINE_S = 20.0
 _CONNECT_DEADLINE_S = 10.0
 _COMMAND_DEADLINE_S = 60.0
 _POLL_S = 0.03
-_LOG_CHECK_S = 15.0
+_LOOK_S = 5.0
 _TOLD_LINES = 6
 _COLLISION = re.compile(r'pre-existing shared memory block|lock file ".*" already exists')
 _NOT_YET = (
@@ -204,13 +205,17 @@ class EmbeddedPostgres:
     async def wait_ended(self) -> str:
         """Return when the server has ended, however that came; says how, with its last log lines.
 
-        While waiting, it keeps the server's log file bounded: have one task wait here always.
+        While waiting, it keeps the server's log file bounded, and ends the sessions of a server that somebody
+        has asked to end: with SIGTERM it lets nobody in until the last one has left, and a pool never leaves.
+        Have one task wait here always.
         """
         if self._ended is None:
             return "the embedded PostgreSQL is not running"
         while not self._ended.done():
-            await asyncio.wait({self._ended}, timeout=_LOG_CHECK_S)
+            await asyncio.wait({self._ended}, timeout=_LOOK_S)
             self._folder.bound_log()
+            if is_stopping(self._folder.cluster):
+                self._send(signal.SIGINT)
         return self._how_it_ended()
 
     async def stop(self, *, deadline_s: float = 10.0) -> None:

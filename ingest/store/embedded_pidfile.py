@@ -19,6 +19,8 @@ from ingest.store.embedded_settings import MARK
 
 _PROC = Path("/proc")
 _PS_DEADLINE_S = 10.0
+_STATUS_LINE = 7
+"""Counted from 0: PostgreSQL's LOCK_FILE_LINE_PM_STATUS."""
 _LATEST_START_S = 5
 _EARLIEST_START_S = 120
 
@@ -56,6 +58,15 @@ def read_pid_file(path: Path) -> PidFile | None:
         return PidFile(abs(int(lines[0])), lines[1], int(lines[2]))
     except (OSError, ValueError, IndexError):
         return None
+
+
+def is_stopping(cluster: Path) -> bool:
+    """Whether the server on this folder says of itself that it is about to end."""
+    try:
+        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "stopping"
 
 
 def judge(process: Process, cluster: Path, pid_file: PidFile) -> Verdict:

@@ -104,7 +104,7 @@ def _signal_database_in_a_row(number: signal.Signals, stage: Stage, _: Random) -
 
 
 def _kill_database(stage: Stage, number: signal.Signals) -> None:
-    """SIGINT is its fast stop, SIGQUIT its immediate one, SIGTERM waits for all clients to leave."""
+    """SIGINT is its fast stop, SIGQUIT its immediate one; after SIGTERM it takes nobody in."""
     pid = stage.database_pids()[0]
     os.kill(pid, number)
     wait_until("another database server", lambda: _is_another(stage, pid), deadline_s=120.0)
@@ -380,6 +380,7 @@ def _process_rows() -> Iterator[Chaos]:
             provoke=partial(_signal_supervisor_in_a_row, number),
         )
     for number, word in (
+        (signal.SIGTERM, "SIGTERM"),
         (signal.SIGINT, "fast stop"),
         (signal.SIGQUIT, "immediate stop"),
         (signal.SIGKILL, "SIGKILL"),
@@ -388,7 +389,11 @@ def _process_rows() -> Iterator[Chaos]:
         yield Chaos(
             name=f"database-{low}", title=f"{word} of the database", provoke=partial(_signal_database, number)
         )
-    for number, word in ((signal.SIGINT, "fast stop"), (signal.SIGKILL, "SIGKILL")):
+    for number, word in (
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGINT, "fast stop"),
+        (signal.SIGKILL, "SIGKILL"),
+    ):
         low = number.name.lower().removeprefix("sig")
         yield Chaos(
             name=f"database-{low}-5",

@@ -207,6 +207,21 @@ async def test_killed_server_is_told_and_started_again(data_dir: Path) -> None:
         assert await stored(url) == [1]
 
 
+@pytest.mark.deadline(120)
+async def test_server_that_is_asked_to_end_does_not_wait_for_its_sessions(data_dir: Path) -> None:
+    """A SIGTERM from outside would leave it closed to newcomers for as long as an old session stays."""
+    async with running(data_dir) as server, connected(server.url) as lasting:
+        await put(server.url, 1)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGTERM)
+
+        async with asyncio.timeout(90):
+            assert "exit code 0" in await server.wait_ended()
+        await server.start()
+        assert await stored(server.url) == [1]
+        assert lasting.is_closed()
+
+
 @linux
 async def test_busy_children_of_a_killed_server_do_not_block_the_next(data_dir: Path) -> None:
     """A session in mid-query does not notice that its server was killed; it is ended, then all goes on."""
