@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.chaos.faults import CHAOS, Chaos, chosen
 from tests.chaos.report import read, summary, write
-from tests.chaos.stage import Market, a_chaos_stage, a_disk, end_on_sigterm, thresholds
+from tests.chaos.stage import TROUBLE, Market, a_chaos_stage, a_disk, end_on_sigterm, thresholds
 from tests.chaos.trial import Row, play, told
 from tests.silence.observer import Key
 
@@ -75,7 +75,7 @@ def _play(chaos: Chaos, market: Market, silent_s: Mapping[Key, float], folder: P
                 stack.enter_context(a_disk(place, chaos.disk_mib))
             with a_chaos_stage(place, market, silent_s, chaos.sections) as stage:
                 row = play(stage, chaos, market.seed)
-        except (AssertionError, OSError) as error:
+        except TROUBLE as error:
             row.complaints.append(told(error))
         if not row.is_good:
             _keep_logs(place, folder / chaos.name)

@@ -26,7 +26,7 @@ from ingest.board.mapped import board_path, read_board
 from ingest.errors import BoardError
 from tests.chaos.faults import CHAOS, Chaos
 from tests.chaos.report import cells, summary, write
-from tests.chaos.stage import Market, a_chaos_stage, end_on_sigterm, thresholds
+from tests.chaos.stage import TROUBLE, Market, a_chaos_stage, end_on_sigterm, thresholds
 from tests.chaos.trial import Row, calm, settle, told
 from tests.silence.stage import Stage
 from tests.simulation.service import is_running
@@ -165,7 +165,7 @@ def main(*, minutes: float, symbols: int, rate: float, seed: int, folder: Path) 
                 _torment(stage, row, rng, time.monotonic() + 60.0 * minutes, shown)
                 slopes = samples.slopes()
                 settle(stage, row, 0)
-        except (AssertionError, OSError) as error:
+        except TROUBLE as error:
             row.complaints.append(told(error))
     about = f"{symbols} symbols, {rate:g} messages a second, 2 shards, seed {seed}. " + "; ".join(slopes)
     write(folder, [row], about)
@@ -187,7 +187,7 @@ def _torment(stage: Stage, row: Row, rng: Random, until_s: float, shown: Console
         try:
             chaos.provoke(stage, Random(rng.random()))
             calm(stage)
-        except (AssertionError, OSError) as error:
+        except TROUBLE as error:
             row.complaints.append(f"{chaos.name} after {time.monotonic() - begun_s:.0f} s: {told(error)}")
         row.lasted_s = time.monotonic() - begun_s
         time.sleep(rng.uniform(1.0, 10.0))

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import asyncpg
+
 from ingest.board.layout import BoardSnapshot
 from ingest.cli.audit import Account, audit
+from ingest.errors import BoardError
 from ingest.store.embedded import EmbeddedPostgres
 from tests.silence.observer import Key, Observer
 from tests.silence.stage import KINDS, Stage, sections_for, thaw, thresholds_of
@@ -25,6 +28,9 @@ from tests.simulation.service import NotInTime, Service, a_double, wait_until
 
 _REPOSITORY = Path(__file__).parents[2]
 _LIVE_S = 180.0
+
+TROUBLE = (AssertionError, OSError, BoardError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a fault may do to those who look on, and what is not as it should be."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ import asyncpg
 
 from ingest.cli.audit import Account
 from tests.chaos.faults import Chaos
-from tests.chaos.stage import account, all_repaired
+from tests.chaos.stage import TROUBLE, account, all_repaired
 from tests.silence.observer import Key
 from tests.silence.stage import Stage, wall_s
 from tests.simulation.comparison import CONSECUTIVE, stored
-from tests.simulation.service import NotInTime, wait_until
+from tests.simulation.service import wait_until
 
 _RECOVERED_S = 180.0
 _SPOKEN_S = 120.0
@@ -87,7 +87,7 @@ def play(stage: Stage, chaos: Chaos, seed: int) -> Row:
         chaos.provoke(stage, Random(f"{chaos.name} {seed}"))
         row.lasted_s = time.monotonic() - begun_s
         row.recovered_s = calm(stage)
-    except (AssertionError, OSError, NotInTime) as error:
+    except TROUBLE as error:
         row.complaints.append(told(error))
     ended_s = begun_s + row.lasted_s
     _find_detection(stage, row, begun_s, begun_wall_s, last_gap)
@@ -172,7 +172,7 @@ def settle(stage: Stage, row: Row, last_gap: int) -> None:
         if not all_repaired(stage, deadline_s=_REPAIRED_S):
             row.complaints.append(f"not all committed and repaired within {_REPAIRED_S:g} s")
         accounts = _account(stage)
-    except (AssertionError, OSError) as error:
+    except TROUBLE as error:
         row.complaints.append(f"no account: {told(error)}")
         return
     row.accounts = {kind: asdict(account) for kind, account in accounts.items()}
