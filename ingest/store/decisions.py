@@ -62,7 +62,9 @@ TABLE: Final = (
     Row("3D", _STOP, "no such database", "nothing to wait for"),
     Row("3F", _STOP, "no such schema", "nothing to wait for"),
     Row("40", _RETRY, "deadlock, serialization", "rolled back: nothing was stored"),
-    Row("42", _STOP, "no such table or column, or no right to it", "the schema is not this program's"),
+    Row("42", _STOP, "no such column, another type, a wrong statement", "the schema is not this program's"),
+    Row("42501", _RETRY, "a right that was taken away", "rows are kept until it is given back; alerts tell"),
+    Row("42P01", _RETRY, "a table that has gone", "rows are kept until it is back; alerts tell"),
     Row("44", _SPLIT, "a view's check option", "the row will never fit"),
     Row("53", _RETRY, "disk full, out of memory, too many connections", "until there is room again"),
     Row("54", _SPLIT, "larger than the server can take", "a part of the batch may be small enough"),
@@ -93,7 +95,7 @@ def decide(sqlstate: str | None, classes: Iterable[str] = ()) -> Decision:
     return next(known, Decision.STOP)
 
 
-_ANSWERED: Final = frozenset({"40", "53", "55", "57014", "72"})
+_ANSWERED: Final = frozenset({"40", "42501", "42P01", "53", "55", "57014", "72"})
 
 
 def keeps_connection(sqlstate: str | None) -> bool:

@@ -40,7 +40,9 @@ def translated(error: BaseException) -> StoreError:
     if not isinstance(error, asyncpg.PostgresError):
         return _KINDS[decide(None, _names(error))](_said(error))
     code = error.sqlstate
-    kind: _Kind = SchemaMismatch if (code or "")[:2] in _SCHEMA_CLASSES else _KINDS[decide(code or "")]
+    decision = decide(code or "")
+    is_schema = decision is Decision.STOP and (code or "")[:2] in _SCHEMA_CLASSES
+    kind: _Kind = SchemaMismatch if is_schema else _KINDS[decision]
     return kind(f"{_said(error)} (SQLSTATE {code})", sqlstate=code)
 
 

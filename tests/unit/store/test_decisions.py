@@ -37,7 +37,7 @@ def test_what_nobody_decided_about_stops() -> None:
     assert decide("TS103") is Decision.STOP
     assert decide("") is Decision.STOP
     assert decide(None, ["KeyError"]) is Decision.STOP
-    assert decide("42P01", ["OSError"]) is Decision.STOP
+    assert decide("42703", ["OSError"]) is Decision.STOP
 
 
 @pytest.mark.parametrize("code", ["55P03", "40P01", "53100", "57014"])

@@ -19,6 +19,8 @@ def server_error(code: str, message: str = "no") -> asyncpg.PostgresError:
         "25006",
         "40001",
         "40P01",
+        "42501",
+        "42P01",
         "53100",
         "53300",
         "55P03",
@@ -31,7 +33,7 @@ def server_error(code: str, message: str = "no") -> asyncpg.PostgresError:
     ],
 )
 def test_passing_trouble_is_unavailable(code: str) -> None:
-    """Lost connections, deadlocks, full disks, locks, shutdowns, lost rights to connect are tried again."""
+    """Lost connections, deadlocks, full disks, locks, shutdowns, lost rights and tables are tried again."""
     failure = translated(server_error(code))
 
     assert type(failure) is StoreUnavailable
@@ -45,9 +47,9 @@ def test_bad_data_is_refused_rows(code: str) -> None:
     assert type(translated(server_error(code))) is RowsRefused
 
 
-@pytest.mark.parametrize("code", ["42P01", "42703", "42501", "3D000", "0A000", "23505"])
+@pytest.mark.parametrize("code", ["42703", "42804", "3D000", "0A000", "23505"])
 def test_what_the_program_does_not_know_is_schema_mismatch(code: str) -> None:
-    """Missing tables, rights, databases and unknown keys are a disagreement about the schema."""
+    """Missing columns and databases, other types and unknown keys are a disagreement about the schema."""
     assert type(translated(server_error(code))) is SchemaMismatch
 
 
