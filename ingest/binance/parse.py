@@ -76,7 +76,6 @@ __all__ = [
     "depth",
     "kline",
     "mini_ticker",
-    "parser_for",
     "rest_agg_trades",
     "rest_book_tickers",
     "rest_depth",
@@ -280,14 +279,6 @@ PARSERS: Final[dict[str, Parser]] = {
     **{kind: kline for kind in KINDS if kind.startswith("kline_")},
 }
 """The parser of each kind of `ingest.binance.streams.KINDS`."""
-
-
-def parser_for(kind: str) -> Parser:
-    """Return the parser of a kind; ValueError for a kind that is not known."""
-    parser = PARSERS.get(kind)
-    if parser is None:
-        raise ValueError(f"unknown kind of stream: {kind!r}")
-    return parser
 
 
 def _malformed_trade(data: JsonObject) -> MalformedFrame:

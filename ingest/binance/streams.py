@@ -131,7 +131,7 @@ def expected_rate(kind: str, trades_per_s: float) -> float:
 
 # --- control messages ------------------------------------------------------------------------------
 
-Method: TypeAlias = Literal["SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"]
+Method: TypeAlias = Literal["SUBSCRIBE", "UNSUBSCRIBE"]
 
 _WIDEST_REQUEST_ID: Final = -(2**63)
 
@@ -140,24 +140,7 @@ def _request(method: Method, names: Sequence[str], request_id: int) -> bytes:
     return orjson.dumps({"method": method, "params": names, "id": request_id})
 
 
-def subscribe_message(names: Sequence[str], request_id: int) -> str:
-    """Return the text that asks for these streams."""
-    return _request("SUBSCRIBE", names, request_id).decode()
-
-
-def unsubscribe_message(names: Sequence[str], request_id: int) -> str:
-    """Return the text that gives these streams up."""
-    return _request("UNSUBSCRIBE", names, request_id).decode()
-
-
-def list_message(request_id: int) -> str:
-    """Return the text that asks which streams the connection has."""
-    return orjson.dumps({"method": "LIST_SUBSCRIPTIONS", "id": request_id}).decode()
-
-
-def request_messages(
-    method: Literal["SUBSCRIBE", "UNSUBSCRIBE"], names: Iterable[str], first_id: int
-) -> dict[int, str]:
+def request_messages(method: Method, names: Iterable[str], first_id: int) -> dict[int, str]:
     """Return the messages that ask for streams or give them up, by their request ids from `first_id` on."""
     batches = subscribe_batches(names)
     return {

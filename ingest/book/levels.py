@@ -84,13 +84,6 @@ class Book:
         """Whether a side has lost all that was known of it, so that its best price is unknown."""
         return (self.bids_are_cut and not self.bids) or (self.asks_are_cut and not self.asks)
 
-    def load(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Replace everything by a whole book. ValueError as for `apply`."""
-        self.bids.clear()
-        self.asks.clear()
-        self.know(ALL_BIDS, ALL_ASKS)
-        self.apply(bids, asks)
-
     def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Set each level to its quantity; any spelling of zero removes it, what is out of range is left.
 

@@ -111,7 +111,6 @@ class BookSync:
         "_overflowed",
         "_reach_id",
         "_verified_id",
-        "dropped_deltas",
         "max_buffered",
         "state",
         "symbol",
@@ -121,8 +120,6 @@ class BookSync:
         self.symbol = symbol
         self.max_buffered = max_buffered
         self.state = State.IDLE
-        self.dropped_deltas = 0
-        """Deltas that a full buffer has lost, ever."""
         self._book = Book()
         self._buffer: deque[DepthDelta] = deque()
         self._overflowed = False
@@ -219,7 +216,6 @@ class BookSync:
 
     def _drop_oldest(self) -> list[Action]:
         dropped = self._buffer.popleft()
-        self.dropped_deltas += 1
         # The snapshot must hold what the dropped one said, as nothing else does now.
         self._reach_id = dropped.final_update_id
         if self._overflowed:

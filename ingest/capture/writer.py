@@ -51,7 +51,7 @@ class CaptureWriter:
     def __init__(self, folder: Path, header: Header, *, clock: Clock, limits: WriterLimits) -> None:
         self.taken_bytes = 0
         """Payloads taken out of the queue so far; only the thread changes it."""
-        self.written_bytes = self.written_records = self.lost_records = self.dropped_files = 0
+        self.written_bytes = self.written_records = self.lost_records = 0
         self._folder = folder
         self._header = header
         self._clock = clock
@@ -198,7 +198,6 @@ class CaptureWriter:
         writing = self._name if self._file is not None else f"shard-{self._header.shard}-"
         for name in to_drop(files, bounds, writing=writing, now_ns=now_ns):
             (self._folder / name).unlink(missing_ok=True)
-            self.dropped_files += 1
             log.info("capture.dropped_file", file=name, policy="drop_oldest_file")
 
 

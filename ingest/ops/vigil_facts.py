@@ -19,7 +19,6 @@ from ingest.supervisor.witness import Quiet, Stale, Unknown
 
 NO_DIAGNOSIS = "unknown"
 DIAGNOSES = tuple(each.name.lower() if each else NO_DIAGNOSIS for each in Diagnosis)
-STEPS = tuple(step.name.lower() for step in Step)
 VERDICTS = {Quiet: "quiet", Stale: "stale", Unknown: "unknown"}
 
 

@@ -46,7 +46,6 @@ _STORED_PER_TICK = 2
 class _Kept:
     stream: DepthStream
     store_at_s: float
-    was_live: bool = False
     reason: str = "sync"
     """What a book that becomes live is stored as."""
     arrived_levels: int = 0

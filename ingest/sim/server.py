@@ -44,7 +44,6 @@ Start: TypeAlias = Literal["now", "manual"] | int
 
 _HOUSEKEEPING_S = 0.05
 _STOP_DEADLINE_S = 2.0
-_POLL_S = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,24 +217,6 @@ class ExchangeDouble:
     def state(self) -> dict[str, object]:
         """Everything that can be counted, for reports."""
         return state_report(self)
-
-    async def wait_started(self, timeout_s: float = 30.0) -> None:
-        """Until the market has begun. TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while self.exchange.phase == "waiting":
-                await asyncio.sleep(_POLL_S)
-
-    async def wait_played(self, timeout_s: float) -> None:
-        """Until the recording has been played to its end (never, with `loop`). TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while self.playback is not None and not self.playback.is_over():
-                await asyncio.sleep(_POLL_S)
-
-    async def wait_for_faults(self, timeout_s: float = 30.0) -> None:
-        """Until every fault has been carried out and is over. TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while any(record.state != "done" for record in self.faults.values()):
-                await asyncio.sleep(_POLL_S)
 
     def connect(self, names: list[str], *, combined: bool, microseconds: bool) -> Connection | None:
         """A connection subscribed to the names of its URL; None when they are too many."""

@@ -60,7 +60,6 @@ class ShardKeeper:
         self._history = ChildHistory()
         self._process: asyncio.subprocess.Process | None = None
         self._started_wall_ns = 0
-        self._spawned_wall_ns = 0
         self._crash_looping = False
         self._gave_up = ""
         self._stopping = asyncio.Event()
@@ -152,7 +151,6 @@ class ShardKeeper:
             shard=self.plan.shard,
             running=self.pid is not None and not self._stopping.is_set(),
             started_wall_ns=self._started_wall_ns,
-            spawned_wall_ns=self._spawned_wall_ns,
             planned=self.plan.streams,
             restarts=self._history.restarts,
             crash_looping=self._crash_looping and not self._has_run_well(),
@@ -188,8 +186,7 @@ class ShardKeeper:
             env=environment,
             start_new_session=True,
         )
-        self._spawned_wall_ns = self._clock.wall_ns()
-        self._started_wall_ns = self._started_wall_ns or self._spawned_wall_ns
+        self._started_wall_ns = self._started_wall_ns or self._clock.wall_ns()
         self._history = self._history.started(self._clock.monotonic_s())
         log.info("shard.started", shard=self.plan.shard, pid=process.pid, restarts=self._history.restarts)
         return process

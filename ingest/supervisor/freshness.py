@@ -85,8 +85,6 @@ class ShardFacts:
     """The process exists and was not told to stop."""
     started_wall_ns: int = 0
     """When the supervisor first started it."""
-    spawned_wall_ns: int = 0
-    """When its present process was started."""
     planned: tuple[StreamKey, ...] = ()
     """Its streams, so that none is forgotten while there is no board."""
     restarts: int = 0

@@ -41,8 +41,6 @@ class RestartPolicy:
     first_s: float = 1.0
     cap_s: float = 30.0
     good_s: float = 60.0
-    shutdown_allowance_s: float = 8.0
-    """How long a shard that was asked to stop may drain before it is killed."""
     recycle_allowance_s: float = 2.0
     """How long a shard whose loop has stood still may take to end before it is killed."""
     fatal_codes: Mapping[int, str] = field(

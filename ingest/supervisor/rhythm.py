@@ -85,8 +85,6 @@ class Explanation:
     threshold_s: float
     rule: Rule
     quantile_s: float | None
-    slowest_s: float | None
-    """The quantile of the slowest period."""
     periods: int
     gaps: int
     messages: int
@@ -201,7 +199,6 @@ class Rhythm:
             threshold_s=self._threshold_s,
             rule=self._rule(quantile_s),
             quantile_s=quantile_s,
-            slowest_s=max(self._quantiles, default=None),
             periods=len(self._quantiles),
             gaps=sum(self._counts),
             messages=self._messages,

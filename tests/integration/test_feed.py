@@ -1,13 +1,13 @@
 """A feed against the exchange double, over real sockets: dialling, subscribing, pings, every way to end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ingest.binance.streams import subscribe_message
 from ingest.clock import SystemClock
 from ingest.errors import LocationRefused
 from ingest.feed.budget_file import Budget
@@ -18,6 +18,11 @@ from ingest.sim.limits import Limits
 from tests.integration.wire import DEADLINE_S, MARKET, QUICK, SILENT, Wire, a_wire, until
 
 BAD_REQUEST = '{"method":"SUBSCRIBE","params":[7],"id":1}'
+
+
+def subscribe_message(names: Sequence[str], request_id: int) -> str:
+    """One message for all of these names, however long it gets."""
+    return json.dumps({"method": "SUBSCRIBE", "params": names, "id": request_id})
 
 
 @pytest.fixture

@@ -288,9 +288,7 @@ def test_avg_price_is_read() -> None:
 def test_every_kind_has_its_parser() -> None:
     """No stream can be subscribed to whose messages could not be read."""
     assert set(parse.PARSERS) == set(streams.KINDS)
-    assert parse.parser_for("kline_1M") is parse.kline
-    with pytest.raises(ValueError, match="'funding'"):
-        parse.parser_for("funding")
+    assert parse.PARSERS["kline_1M"] is parse.kline
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
@@ -298,7 +296,7 @@ def test_microseconds_stay_microseconds(kind: str) -> None:
     """A connection that was asked for microseconds gives the same times."""
     message = in_microseconds(MESSAGES[kind])
 
-    assert parse.parser_for(kind)(message, RECV_NS) == parse.parser_for(kind)(MESSAGES[kind], RECV_NS)
+    assert parse.PARSERS[kind](message, RECV_NS) == parse.PARSERS[kind](MESSAGES[kind], RECV_NS)
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
@@ -306,7 +304,7 @@ def test_unknown_fields_are_ignored(kind: str) -> None:
     """The exchange may add fields at any time."""
     message = {**MESSAGES[kind], "nq": "1.5", "st": {"new": [1]}}
 
-    assert parse.parser_for(kind)(message, RECV_NS) == parse.parser_for(kind)(MESSAGES[kind], RECV_NS)
+    assert parse.PARSERS[kind](message, RECV_NS) == parse.PARSERS[kind](MESSAGES[kind], RECV_NS)
 
 
 FIELDS = [
@@ -334,7 +332,7 @@ def test_each_field_is_refused_by_name_when_it_is_wrong(
         holder[path[-1]] = rubbish
 
     with pytest.raises(MalformedFrame) as refusal:
-        parse.parser_for(kind)(message, RECV_NS)
+        parse.PARSERS[kind](message, RECV_NS)
 
     assert (refusal.value.kind, refusal.value.field) == (kind.removesuffix("_1m"), path[-1])
 
@@ -345,7 +343,7 @@ def test_a_range_that_ends_before_it_begins_is_refused(kind: str, first: str, la
     message = {**MESSAGES[kind], first: 11, last: 10}
 
     with pytest.raises(MalformedFrame, match="contradict") as refusal:
-        parse.parser_for(kind)(message, RECV_NS)
+        parse.PARSERS[kind](message, RECV_NS)
 
     assert refusal.value.kind == kind
 
@@ -369,7 +367,7 @@ def test_whatever_a_field_holds_the_event_has_its_declared_types(kind: str, key:
     message = {**MESSAGES[kind], key: value}
 
     try:
-        event = parse.parser_for(kind)(message, RECV_NS)
+        event = parse.PARSERS[kind](message, RECV_NS)
     except MalformedFrame:
         return
 
@@ -385,7 +383,7 @@ def test_recorded_spot_frames_are_all_read() -> None:
         item = parse.split_frame(frame.text)
         assert isinstance(item, tuple)
         symbol, kind = streams.stream_of(item[0])
-        event = parse.parser_for(kind)(item[1], frame.recv_ns)
+        event = parse.PARSERS[kind](item[1], frame.recv_ns)
         assert event.symbol == symbol
         assert_declared_types(event)
         counts[kind] += 1
@@ -425,7 +423,7 @@ def test_single_recorded_frames_are_read_with_their_extra_fields(kind: str, text
     item = parse.split_frame(text)
 
     assert isinstance(item, tuple)
-    assert_declared_types(parse.parser_for(kind)(item[1], RECV_NS))
+    assert_declared_types(parse.PARSERS[kind](item[1], RECV_NS))
 
 
 # --- builders and assertions ----------------------------------------------------------------------

@@ -52,15 +52,6 @@ def test_removing_an_unknown_level_does_nothing() -> None:
     assert book.bids == {"100.00000000": "1.0"}
 
 
-def test_load_replaces_everything() -> None:
-    """A snapshot leaves nothing of what was there before it."""
-    book = Book([("100.00000000", "1.0")], [("101.00000000", "1.0")])
-
-    book.load([("90.00000000", "5.0")], [("91.00000000", "0.00000000")])
-
-    assert (book.bids, book.asks) == ({"90.00000000": "5.0"}, {})
-
-
 def test_best_levels_are_the_highest_bid_and_the_lowest_ask() -> None:
     """Prices are compared as numbers, not as text."""
     book = Book([("9.5", "1"), ("10.5", "2")], [("100.5", "3"), ("11.5", "4")])

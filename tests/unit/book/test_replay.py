@@ -18,7 +18,7 @@ def read(frame: Frame) -> DepthDelta | DepthSnapshot | BookTicker | None:
         return parse.rest_depth(orjson.loads(frame.text), frame.rest_symbol, frame.recv_ns)
     item = parse.split_frame(frame.text)
     assert isinstance(item, tuple)
-    event = parse.parser_for(streams.stream_of(item[0])[1])(item[1], frame.recv_ns)
+    event = parse.PARSERS[streams.stream_of(item[0])[1]](item[1], frame.recv_ns)
     return event if isinstance(event, DepthDelta | BookTicker) else None
 
 

@@ -202,7 +202,6 @@ def test_a_full_buffer_drops_its_oldest_and_says_so_once() -> None:
 
     assert sync.on_delta(delta(11, 15)) == [BufferOverflowed("BTCUSDT", 2)]
     assert sync.on_delta(delta(16, 20)) == []
-    assert sync.dropped_deltas == 2
     assert sync.on_snapshot(snapshot(9)) == [RequestSnapshot("BTCUSDT", 1)]
     assert sync.on_snapshot(snapshot(10)) == [BookLive("BTCUSDT", 20)]
 

@@ -5,7 +5,8 @@ from typing import cast
 
 from ingest.board.layout import Diagnosis
 from ingest.ops.alerts import Alerts
-from ingest.ops.vigil_facts import DIAGNOSES, STEPS, AlertCounts, Filling, VigilFacts, vigil_facts
+from ingest.ops.vigil_facts import DIAGNOSES, AlertCounts, Filling, VigilFacts, vigil_facts
+from ingest.supervisor.ladder import Step
 from ingest.supervisor.lines import Lead, Leads
 from ingest.supervisor.service import Supervisor
 from ingest.supervisor.watch import Finding
@@ -78,7 +79,7 @@ def test_every_name_is_there_with_its_zero() -> None:
 
     assert facts is not None
     assert set(facts.incidents_open) == set(facts.incidents_total) == set(DIAGNOSES)
-    assert set(facts.steps_total) == set(STEPS)
+    assert set(facts.steps_total) == {step.name.lower() for step in Step}
     assert not any(facts.incidents_total.values())
 
 

@@ -133,7 +133,7 @@ class Shard:
         return ShardFacts(
             shard=self.number,
             running=self.pid is not None,
-            spawned_wall_ns=self.spawned_wall_ns,
+            started_wall_ns=self.spawned_wall_ns,
             planned=self.keys,
             pid=self.pid,
             crash_looping=self.crash_looping,
