@@ -511,6 +511,6 @@ def _describe(item: ErrorDetails, file: str, origins: dict[tuple[str, str], str]
             message = 'expected "*", a list of names, or { quote = [...], top = N }'
     elif item["type"] == "extra_forbidden":
         message = "no such setting"
-    secret = location[:2] in (["database", "url"], ["alerts", "urls"])
+    secret = location[:2] in (["database", "url"], ["alerts", "urls"], ["database"], ["alerts"])
     given = "" if secret or item["type"] in {"missing", "extra_forbidden"} else f" (given: {item['input']!r})"
     return f"{place or file}: {key}: {message}{given}"

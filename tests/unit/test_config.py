@@ -95,14 +95,21 @@ def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> 
     }
 
 
-def test_password_is_never_in_a_message(tmp_path: Path) -> None:
-    """A wrong database URL is refused without being repeated."""
-    path = _file(tmp_path, '[database]\nurl = "mysql://u:hunter2@db/x"')
-
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[database]\nurl = "mysql://u:hunter2@db/x"', "[database] url"),
+        ('database = "postgresql://u:hunter2@db/x"', "[database]"),
+        ('alerts = ["mailto://u:hunter2@mail.example"]', "[alerts]"),
+        ('[alerts]\nurls = { a = "mailto://u:hunter2@mail.example" }', "[alerts] urls"),
+    ],
+)
+def test_password_is_never_in_a_message(tmp_path: Path, text: str, place: str) -> None:
+    """A wrong URL, or one that stands where its section should, is refused without being repeated."""
     with pytest.raises(ConfigError) as caught:
-        load_settings(path, {})
+        load_settings(_file(tmp_path, text), {})
 
-    assert "[database] url" in str(caught.value)
+    assert f"{place}: " in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
