@@ -224,7 +224,8 @@ class Spool:
 
     async def head(self, table: Table) -> Chunk | None:
         """The oldest batches of a table as one; None when there are none. The same again until `forget`."""
-        kept = list(_first(self._queues[table]))
+        with self._lock:  # a thread may be putting the next batch behind these
+            kept = list(_first(self._queues[table]))
         return await asyncio.to_thread(self._read, table, kept) if kept else None
 
     def _read(self, table: Table, kept: Iterable[_Kept]) -> Chunk:

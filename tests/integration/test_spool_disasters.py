@@ -12,6 +12,8 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 from ingest.buffer import encode
 from ingest.buffer.batcher import Batch
 from ingest.buffer.origins import Span, origin
-from ingest.buffer.spool import Spool
+from ingest.buffer.spool import Spool, _Kept
 from ingest.buffer.spool_file import SpoolFile
 from ingest.buffer.spool_limits import SpoolLimits
 from ingest.buffer.tables import DEPTH_DELTAS, TRADES, Table
@@ -36,6 +38,7 @@ from tests.rows import BTC_TRADE, NOW_US, SYMBOL_ID, a_batch, a_delta, a_gap, tr
 
 DEPTH = StreamKey("spot", "BTCUSDT", "depth")
 A_BATCH = 20
+DEADLINE_S = 20
 LIMITS = SpoolLimits()
 
 
@@ -479,3 +482,36 @@ async def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
     with a_spool(tmp_path) as spool:
         assert spool.stats().rows > 0
+
+
+class WithVisitor(deque[_Kept]):
+    """A queue that somebody else is let in to while it is gone through."""
+
+    visit: Callable[[], None]
+
+    def __iter__(self) -> Iterator[_Kept]:
+        for number, kept in enumerate(super().__iter__()):
+            yield kept
+            if not number:
+                self.visit()
+
+
+async def test_batch_that_comes_while_the_oldest_are_gathered_waits_for_that(tmp_path: Path) -> None:
+    """One thread takes batches in while the loop hands out others: a queue never changes underneath it."""
+    with a_spool(tmp_path) as spool:
+        for number in range(2):
+            assert await spool.put(trades(number))
+        queue = WithVisitor(spool._queues[TRADES])
+        coming = threading.Thread(target=asyncio.run, args=(spool.put(trades(2)),))
+
+        def visit() -> None:
+            coming.start()
+            coming.join(0.5)
+
+        queue.visit, spool._queues[TRADES] = visit, queue
+        chunk = await spool.head(TRADES)
+        coming.join(DEADLINE_S)
+
+        assert chunk is not None
+        assert len(chunk.batch.rows) == 2 * A_BATCH
+        assert len(queue) == 3
