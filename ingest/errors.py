@@ -118,3 +118,11 @@ class EmbeddedServerError(IngestError):
 
 class BoardError(IngestError):
     """A board file is missing, truncated, or of another layout version."""
+
+
+def leaves(group: BaseExceptionGroup[IngestError]) -> list[IngestError]:
+    """The errors of a group, however deep it is nested; at least one, in the order in which they came."""
+    found: list[IngestError] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

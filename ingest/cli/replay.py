@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from ingest.clock import SystemClock
-from ingest.errors import IngestError
+from ingest.errors import IngestError, leaves
 from ingest.ops.logs import LogSettings, configure_logs
 from ingest.shard.replay_files import Part, Replayer, ReplayReport, find_parts
 from ingest.store.embedded import EmbeddedPostgres
@@ -51,7 +51,7 @@ def replay(files: tuple[Path, ...], into: str) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_replay(parts, into, report))
     except* IngestError as errors:
-        raise _first(errors) from None
+        raise leaves(errors)[0] from None
     _tell(report)
     return 0 if report.is_whole else _DEGRADED
 
@@ -108,11 +108,3 @@ def _tell(report: ReplayReport) -> None:
         )
     if counts.unplaced:
         click.echo(f"{counts.unplaced:,} records belong to what is missing", err=True)
-
-
-def _first(errors: BaseExceptionGroup[IngestError]) -> IngestError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, IngestError)
-    return error

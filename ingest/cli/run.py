@@ -12,7 +12,7 @@ import uvloop
 from ingest.cli.options import config_option
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
-from ingest.errors import IngestError, LocationRefused, RestUnavailable
+from ingest.errors import IngestError, LocationRefused, RestUnavailable, leaves
 from ingest.ops.alert_view import AlertView
 from ingest.ops.alerts import Alerts, alert_settings
 from ingest.ops.http import HttpSources, make_app, serve
@@ -53,7 +53,7 @@ def run(config_file: Path | None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve_until_stopped(settings, alerts))
     except* IngestError as errors:
-        raise _advised(_first(errors)) from None
+        raise _advised(leaves(errors)[0]) from None
     return 0
 
 
@@ -91,14 +91,6 @@ async def _watch_for_alerts(supervisor: Supervisor, alerts: Alerts) -> None:
     while True:
         alerts.consider(view.facts(supervisor, clock.monotonic_s()))
         await asyncio.sleep(1.0)
-
-
-def _first(errors: BaseExceptionGroup[IngestError]) -> IngestError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, IngestError)
-    return error
 
 
 def _advised(error: IngestError) -> IngestError:

@@ -17,7 +17,14 @@ import uvloop
 
 from ingest.clock import SystemClock
 from ingest.config import Settings
-from ingest.errors import ConfigError, IngestError, LocationRefused, SchemaMismatch, StoreUnavailable
+from ingest.errors import (
+    ConfigError,
+    IngestError,
+    LocationRefused,
+    SchemaMismatch,
+    StoreUnavailable,
+    leaves,
+)
 from ingest.ops.logs import LogSettings, configure_logs
 from ingest.shard.job import ShardJob, database_url_from_environment, load_job
 from ingest.shard.orders import MAX_LINE_BYTES, Order, OrderLines, decode
@@ -60,16 +67,9 @@ def configure_shard_logs(settings: Settings, shard: int) -> None:
 
 
 def _report(errors: BaseExceptionGroup[IngestError], code: int) -> int:
-    for error in _leaves(errors):
+    for error in leaves(errors):
         log.error("shard.failed", error=str(error), kind=type(error).__name__, exit_code=code)
     return code
-
-
-def _leaves(group: BaseExceptionGroup[IngestError]) -> list[IngestError]:
-    leaves: list[IngestError] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
 
 
 async def _run(job: ShardJob) -> int:

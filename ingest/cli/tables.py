@@ -130,15 +130,17 @@ def streams_table(rows: "Iterable[Record]", title: str) -> Table:
     table = _table(title, ("stream", "state", "diagnosis"), ("age", "threshold", "shard", "feed"))
     for row in rows:
         table.add_row(
-            f"{row['market']}:{row['symbol']}:{row['kind']}",
-            row["state"],
-            row["diagnosis"] or "",
-            seconds(row["age_s"]),
-            seconds(row["threshold_s"]),
+            *_judged(row),
             str(row["shard"]),
             row["feed"],
         )
     return table
+
+
+def _judged(row: "Record") -> tuple[str, ...]:
+    """A stream and what is said of it: the first columns of both tables of streams."""
+    name = f"{row['market']}:{row['symbol']}:{row['kind']}"
+    return name, row["state"], row["diagnosis"] or "", seconds(row["age_s"]), seconds(row["threshold_s"])
 
 
 def symbol_table(rows: "Iterable[Record]", symbol: str) -> Table:
@@ -147,11 +149,7 @@ def symbol_table(rows: "Iterable[Record]", symbol: str) -> Table:
     table = _table(f"streams of {symbol}", ("stream", "state", "diagnosis"), right)
     for row in rows:
         table.add_row(
-            f"{row['market']}:{row['symbol']}:{row['kind']}",
-            row["state"],
-            row["diagnosis"] or "",
-            seconds(row["age_s"]),
-            seconds(row["threshold_s"]),
+            *_judged(row),
             f"{seconds(row['proof_age_s'])} ago" if row["proof_age_s"] is not None else "-",
             "-" if row["trades_behind"] is None else str(row["trades_behind"]),
             str(row["shard"]),
