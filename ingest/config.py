@@ -24,6 +24,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from ingest.binance.limits import (
+    MAX_CONNECTS,
+    MAX_DEPTH_LIMIT,
+    MAX_STREAMS_PER_FEED,
+    REQUEST_WEIGHT_PER_MIN,
+)
 from ingest.binance.streams import is_kind
 from ingest.errors import ConfigError
 from ingest.feed.rotation import Rotation, parse_quiet_time
@@ -161,8 +167,8 @@ class CaptureSection(_Section):
 class LimitsSection(_Section):
     """Our share of what the exchange allows this address, over all shards together."""
 
-    connects_per_5_min: int = Field(default=270, ge=1, le=300)
-    weight_per_min: int = Field(default=5_100, ge=300, le=6_000)
+    connects_per_5_min: int = Field(default=270, ge=1, le=MAX_CONNECTS)
+    weight_per_min: int = Field(default=5_100, ge=300, le=REQUEST_WEIGHT_PER_MIN)
     optional_share: Share = Field(
         default=0.5, description="of weight_per_min, up to which books are deepened and audited"
     )
@@ -272,15 +278,19 @@ class SpotSection(_Section):
         default=["trade", "book_ticker", "depth", "kline_1m", "mini_ticker"], min_length=1
     )
     redundancy: Literal[1, 2] = 1
-    streams_per_feed: int = Field(default=200, ge=1, le=1_024)
+    streams_per_feed: int = Field(default=200, ge=1, le=MAX_STREAMS_PER_FEED)
     first_snapshot_limit: int = Field(
-        default=100, ge=1, le=5_000, description="levels a side while there is no weight for more"
+        default=100, ge=1, le=MAX_DEPTH_LIMIT, description="levels a side while there is no weight for more"
     )
-    snapshot_limit: int = Field(default=1_000, ge=1, le=5_000, description="levels a side in the end")
-    deepest_snapshot_limit: int = Field(default=5_000, ge=1, le=5_000, description="of the deepest books")
+    snapshot_limit: int = Field(
+        default=1_000, ge=1, le=MAX_DEPTH_LIMIT, description="levels a side in the end"
+    )
+    deepest_snapshot_limit: int = Field(
+        default=MAX_DEPTH_LIMIT, ge=1, le=MAX_DEPTH_LIMIT, description="of the deepest books"
+    )
     deepest_books: int = Field(default=0, ge=0, le=5_000, description="in each shard, the most active ones")
     audit_every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
-    audit_levels: int = Field(default=100, ge=1, le=5_000, description="levels a side of an audit")
+    audit_levels: int = Field(default=100, ge=1, le=MAX_DEPTH_LIMIT, description="levels a side of an audit")
     snapshot_every_s: Annotated[float, Field(ge=5, le=86_400)] = 300.0
     stored_levels: int = Field(
         default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot"

@@ -14,40 +14,16 @@ from typing import Final
 MAX_STREAMS_PER_FEED: Final = 1024
 """Streams on one connection (*streams*, WebSocket limits)."""
 
-MAX_CLIENT_MESSAGES_PER_S: Final = 5
-"""Messages from us a second and connection; pings, pongs and control messages all count (*streams*)."""
-
 MAX_SUBSCRIBE_BYTES: Final = 4088
 """Payload of a SUBSCRIBE; a longer one is neither answered nor obeyed (*seen*: 2024-12)."""
 
 MAX_CONNECTS: Final = 300
-"""Connection attempts of one IP in `CONNECT_WINDOW_S` (*streams*; since 2023-02-17)."""
-
-CONNECT_WINDOW_S: Final = 300
-"""The window of `MAX_CONNECTS` in seconds (*streams*)."""
-
-FEED_LIFE_S: Final = 86_400
-"""A connection is closed by the exchange after 24 hours (*streams*)."""
-
-PING_INTERVAL_S: Final = 20
-"""The exchange pings this often (*streams*; since 2025-02, three minutes before)."""
-
-PONG_DEADLINE_S: Final = 60
-"""A ping must be answered, with its payload, within this time (*streams*; since 2025-02)."""
+"""Connection attempts of one IP in five minutes (*streams*; since 2023-02-17)."""
 
 # --- REST ------------------------------------------------------------------------------------------
 
 REQUEST_WEIGHT_PER_MIN: Final = 6000
 """Weight of one IP in a minute, counted from the start of the clock's minute (*rest*; since 2023-08-25)."""
-
-REQUEST_WEIGHT_WINDOW_S: Final = 60
-"""The window of `REQUEST_WEIGHT_PER_MIN` in seconds (*rest*)."""
-
-RAW_REQUESTS: Final = 300_000
-"""Requests of one IP in `RAW_REQUESTS_WINDOW_S`, whatever their weight (*rest* change of 2026-04-02)."""
-
-RAW_REQUESTS_WINDOW_S: Final = 300
-"""The window of `RAW_REQUESTS` in seconds (*rest*)."""
 
 MAX_DEPTH_LIMIT: Final = 5000
 """Levels of a side in a depth snapshot at most (*rest*, `depth`)."""
