@@ -170,15 +170,15 @@ async def write_entry(connection: "Connection", entry: Entry) -> None:
         case SessionClosed():
             market, feed, shard, url, connected_us, streams, closed_us, code, reason, messages = entry
             times = (instant(connected_us), streams, instant(closed_us))
-            row = (market, feed, shard, url, *times, code, _storable(reason), messages)
+            row = (market, feed, shard, url, *times, code, storable(reason), messages)
             await connection.execute(statement("close_feed_session"), *row)
         case Quarantined():
             at_us, market, shard, feed, source, error, payload = entry
-            texts = (source, _storable(error), payload[:_MAX_PAYLOAD_BYTES])
+            texts = (source, storable(error), payload[:_MAX_PAYLOAD_BYTES])
             await connection.execute(statement("quarantine"), instant(at_us), market, shard, feed, *texts)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Text comes from outside; the server takes neither zero bytes nor half characters."""
     return text.replace("\0", "").encode(errors="replace").decode()
 

@@ -17,6 +17,7 @@ import structlog
 
 from ingest.clock import Clock
 from ingest.errors import StoreUnavailable
+from ingest.store.journal import storable
 from ingest.store.retrying import RetryPolicy, until_available
 from ingest.store.statements import statement
 from ingest.supervisor.ladder import Repair
@@ -64,7 +65,7 @@ class IncidentLog:
             str(repair.feed) if repair.feed >= 0 else None,
             [str(key) for key in sorted(repair.affected)],
             repair.diagnosis.name.lower() if repair.diagnosis else "unknown",
-            repair.evidence,
+            storable(repair.evidence),
             repair.step.name.lower(),
             story,
             wall(repair.opened_s),

@@ -97,6 +97,17 @@ async def test_incident_is_one_row_that_says_everything(sink: PostgresSink) -> N
     assert (row["opened_at"], row["closed_at"]) == (WALL, None)
 
 
+async def test_evidence_that_quotes_anything_is_taken(sink: PostgresSink) -> None:
+    """What an exchange, or whatever answers in its place, has said never ends the supervisor."""
+    repair = a_repair()
+    repair.evidence = "REST could not be asked: \0 and half a character \ud83d"
+    incidents = a_log(sink)
+    incidents.put(repair, closed=False)
+    (row,) = await written(sink, incidents)
+
+    assert row["evidence"] == "REST could not be asked:  and half a character ?"
+
+
 async def test_incident_goes_on_in_its_row(sink: PostgresSink) -> None:
     """Steps, streams that joined, and the end, each with its time."""
     clock = SetClock()
