@@ -75,12 +75,11 @@ def find_parts(paths: Iterable[Path], report: ReplayReport) -> list[Part]:
     parts: dict[tuple[int, int, int], Part] = {}
     for path in _files(paths):
         try:
-            header = header_of(path)
-        except CaptureUnreadable as error:
+            header, size_bytes = header_of(path), path.stat().st_size
+        except (CaptureUnreadable, OSError) as error:
             report.troubles.append(str(error))
             continue
-        place = (header.run, header.shard, header.part)
-        parts[place] = Part(path, header, path.stat().st_size)
+        parts[header.run, header.shard, header.part] = Part(path, header, size_bytes)
     return [parts[place] for place in sorted(parts)]
 
 
@@ -145,6 +144,16 @@ class Replayer:
             await self._play_part(part, run)
 
     async def _play_part(self, part: Part, run: RunReplay) -> None:
+        """One file; a running service may have dropped it meanwhile, or the disk not give it."""
+        try:
+            await self._play_file(part, run)
+        except OSError as error:
+            self._report.troubles.append(f"{part.path}: cannot be read: {error.strerror or error}")
+            run.hole()
+        self._done_bytes += part.size_bytes
+        self._on_progress(self._done_bytes)
+
+    async def _play_file(self, part: Part, run: RunReplay) -> None:
         is_closed, number = False, 0
         with part.path.open("rb") as file:
             read_header(file)
@@ -163,8 +172,6 @@ class Replayer:
             self._report.troubles.append(
                 f"{part.path}: was not closed: cut, still being written, or its shard was killed"
             )
-        self._done_bytes += part.size_bytes
-        self._on_progress(self._done_bytes)
 
     def _told_damage(self, part: Part, damage: Damage) -> None:
         place = f"{part.path}: bytes {damage.start:,} to {damage.end - 1:,}"

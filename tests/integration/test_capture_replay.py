@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from ingest.binance.answers import Instrument
 from ingest.capture.files import is_capture_name
+from ingest.capture.records import Kind, Record
 from ingest.cli import main
 from ingest.clock import SystemClock
 from ingest.config import (
@@ -28,6 +30,7 @@ from ingest.shard.job import ShardJob
 from ingest.shard.orders import Adopt, Drop, Order, ReplaceFeed, Resubscribe
 from ingest.shard.plan import FeedPlan, ShardPlan
 from ingest.shard.process import run_shard
+from ingest.shard.replay_files import Replayer, ReplayReport, find_parts
 from ingest.sim import faults
 from ingest.sim.faults import Fault
 from ingest.sim.market import MarketPlan
@@ -36,6 +39,7 @@ from ingest.store.embedded import EmbeddedPostgres
 from ingest.store.postgres import PostgresSink
 from ingest.store.sessions import connected
 from tests.plugin_database import create_database, drop_database, run_apart
+from tests.unit.capture.builders import HEADER, a_file, some_frames
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "XRPUSDT")
 KINDS = ("trade", "agg_trade", "book_ticker", "depth", "kline_1s", "mini_ticker", "ticker", "avg_price")
@@ -309,6 +313,24 @@ async def test_embedded_database_of_a_folder_is_made_and_filled(live: Live, tmp_
         await assert_same_rows(live.url, url)
     finally:
         await server.stop()
+
+
+async def test_file_that_goes_away_meanwhile_is_told(migrated_url: str, tmp_path: Path) -> None:
+    """A running service drops its oldest files; the others are played."""
+    for part in (1, 2):
+        path = tmp_path / replace(HEADER, part=part).file_name()
+        path.write_bytes(a_file([some_frames(1), [Record(Kind.CLOSED)]], part=part))
+    report = ReplayReport()
+    first, second = find_parts([tmp_path], report)
+    first.path.unlink()
+    async with PostgresSink.opened(migrated_url) as sink:
+        replayer = Replayer(
+            sink, report, clock=SystemClock(), rng=random.Random(1), on_progress=lambda _: None
+        )
+        await replayer.play([first, second])
+
+    assert report.troubles == [f"{first.path}: cannot be read: No such file or directory"]
+    assert report.counts.unplaced == 1
 
 
 def test_database_without_the_schema_is_refused(
