@@ -35,15 +35,11 @@ UNKNOWN_SYMBOL: Final = -1121
 """The code of a refusal because there is no such symbol, or no longer (*rest*, errors.md)."""
 
 WEIGHTS: Final[dict[str, int]] = {
-    "ping": 1,
     "time": 1,
     "exchangeInfo": 20,
-    "trades": 25,
     "historicalTrades": 25,
     "aggTrades": 4,
     "klines": 2,
-    "uiKlines": 2,
-    "avgPrice": 2,
 }
 """Weight of the calls that cost the same whatever is asked, by path below `/api/v3/` (*rest*)."""
 

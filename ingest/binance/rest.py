@@ -80,10 +80,6 @@ class RestClient:
         """Seconds until the exchange may be asked again, as far as any process has been told; else 0."""
         return self._budget.banned_for_s()
 
-    async def ping(self) -> None:
-        """Ask whether REST answers at all (weight 1)."""
-        await self._get("ping", {}, limits.WEIGHTS["ping"], lambda body: body)
-
     async def server_time_ms(self) -> int:
         """The exchange's clock, milliseconds since the epoch (weight 1)."""
         return await self._get("time", {}, limits.WEIGHTS["time"], parse.rest_time)

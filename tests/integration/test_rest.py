@@ -45,7 +45,7 @@ async def rest(double: ExchangeDouble, budget: SharedBudget) -> AsyncIterator[Re
 
 async def test_exchange_is_asked_whether_it_is_there(rest: RestClient, budget: SharedBudget) -> None:
     """For a weight of one."""
-    await rest.ping()
+    await rest.server_time_ms()
 
     assert budget.used(Budget.WEIGHT) == 1
     assert budget.used(Budget.REQUESTS) == 1
@@ -122,7 +122,7 @@ async def test_what_others_of_this_address_use_is_observed(
         for _ in range(3):
             async with somebody.get(f"{double.rest_url}/api/v3/depth?symbol=BTCUSDT&limit=5000") as answer:
                 assert answer.status == 200
-    await rest.ping()
+    await rest.server_time_ms()
 
     assert budget.used(Budget.WEIGHT) >= 3 * depth_weight(5000)
 
@@ -214,7 +214,7 @@ async def test_exchange_that_is_not_there_is_unavailable(budget: SharedBudget) -
     """Nobody listens."""
     async with RestClient("http://127.0.0.1:1", budget, clock=SystemClock()) as client:
         with pytest.raises(RestUnavailable):
-            await client.ping()
+            await client.server_time_ms()
 
 
 async def test_question_that_is_wrong_is_refused_for_good(rest: RestClient) -> None:
@@ -229,4 +229,4 @@ async def test_question_that_is_wrong_is_refused_for_good(rest: RestClient) -> N
 async def test_client_is_used_inside_its_block_only(budget: SharedBudget) -> None:
     """Outside there is no connection."""
     with pytest.raises(RuntimeError):
-        await RestClient("http://127.0.0.1:1", budget, clock=SystemClock()).ping()
+        await RestClient("http://127.0.0.1:1", budget, clock=SystemClock()).server_time_ms()
