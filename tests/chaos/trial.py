@@ -151,6 +151,11 @@ def _find_detection(stage: Stage, row: Row, begun_s: float, begun_wall_s: float,
     )
     if state is not None:
         found.append((state.at_s - begun_s, f"state {state.state}"))
+    found += [
+        (at_s - begun_s, "freshness table out of date")
+        for at_s in stage.observer.outdated_s
+        if at_s >= begun_s
+    ]
     gap = stage.service.rows(
         "SELECT cause, extract(epoch FROM opened_at)::float8 AS at_s FROM ops.gaps WHERE gap_id > $1"
         " ORDER BY opened_at LIMIT 1",

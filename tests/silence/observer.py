@@ -1,7 +1,7 @@
 """Looks at the freshness table several times a second, and remembers every change of every stream's state.
 
 It asks the database as anybody would, on a connection of its own, in a thread of its own. While the
-database is away there is nothing to see, and `failed_s` says so.
+database is away there is nothing to see, and `seen_s` stays where it was.
 """
 
 import asyncio
@@ -15,9 +15,12 @@ from typing import NamedTuple, Self
 import asyncpg
 
 from ingest.store.embedded import EmbeddedPostgres
+from ingest.store.failures import DRIVER_ERRORS
 
 _EVERY_S = 0.25
 _DEADLINE_S = 3.0
+_OUTDATED_S = 5.0
+"""`ops.is_fresh` believes no table that is older."""
 _SQL = """
 SELECT symbol, kind, shard, coalesce(feed::integer, -1) AS feed, state, diagnosis, reconnects, threshold_s,
        coalesce(extract(epoch FROM last_recv_ts), 0)::float8 AS recv_s,
@@ -60,11 +63,15 @@ class Change(NamedTuple):
 
 
 class Observer:
-    """`streams` is the newest look, `changes` everything since the beginning."""
+    """`streams` is the newest look, `changes` everything since the beginning.
+
+    `outdated_s` are the moments (monotonic) from which on the table was older than a reader puts up with.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self.streams: Mapping[Key, Seen] = {}
         self.changes: list[Change] = []
+        self.outdated_s: list[float] = []
         self.seen_s = 0.0
         self._embedded = EmbeddedPostgres(data_dir / "postgres")
         self._stopping = threading.Event()
@@ -80,7 +87,7 @@ class Observer:
 
     async def _look(self) -> None:
         while not self._stopping.is_set():
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*DRIVER_ERRORS):
                 await self._look_while_connected()
             await asyncio.sleep(_EVERY_S)
 
@@ -104,4 +111,10 @@ class Observer:
             if key not in former or former[key].state != seen.state:
                 self.changes.append(Change(now_s, key, seen.state))
         self.changes += [Change(now_s, key, ABSENT) for key in former.keys() - streams.keys()]
+        if _is_outdated(streams) and not _is_outdated(former):
+            self.outdated_s.append(now_s)
         self.streams, self.seen_s = streams, now_s
+
+
+def _is_outdated(streams: Mapping[Key, Seen]) -> bool:
+    return any(seen.table_age_s > _OUTDATED_S for seen in streams.values())
