@@ -20,7 +20,7 @@ from ingest.store.failures import DRIVER_ERRORS
 _EVERY_S = 0.25
 _DEADLINE_S = 3.0
 _OUTDATED_S = 5.0
-"""`ops.is_fresh` believes no table that is older."""
+"""The supervisor writes the table every second: then it is away, as `ingest deadman` would find too."""
 _SQL = """
 SELECT symbol, kind, shard, coalesce(feed::integer, -1) AS feed, state, diagnosis, reconnects, threshold_s,
        coalesce(extract(epoch FROM last_recv_ts), 0)::float8 AS recv_s,
