@@ -105,7 +105,13 @@ class Shard:
         self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
         self._writer = self._make_writer()
         self._repairer = Repairer(
-            tools.rest, tools.sink, streams=self._feeds.symbol_ids, clock=tools.clock, rng=tools.rng
+            tools.rest,
+            tools.sink,
+            streams=self._feeds.symbol_ids,
+            clock=tools.clock,
+            rng=tools.rng,
+            # As with spools that shards have left: the first shard is the one that there always is.
+            orphans_of=_MARKET if job.plan.shard == 0 else None,
         )
         self._status = StatusWriter(tools.board, self._sources(), clock=tools.clock, instant=self._instant)
 

@@ -1,5 +1,10 @@
 """Repairs the gaps of a shard's own streams by REST, beside everything else and after it.
 
+One shard of a market also takes the gaps of streams that nobody carries any more, behind its own: a symbol
+that was taken from the configuration, or delisted, still has its history at the exchange for a while, or is
+refused as unknown. Should another shard adopt such a stream at that very moment, both repair its gap: each
+row is stored once, and the gap closed once.
+
 One gap at a time, one page at a time, the newest data first; between pages a newer gap goes before. The
 rows of a page are committed before the next is asked for, so that a crash loses a page of work at most: the
 next shard finds in the table what was stored, and in the ledger what was to be (`sequence.backfill`). All
@@ -35,7 +40,7 @@ from ingest.sequence.backfill import (
     shared_page,
 )
 from ingest.shard.history import History, batch_of, fetch_page
-from ingest.store.repairs import hole_of, open_gaps, partitions_for, settle_gap
+from ingest.store.repairs import hole_of, open_gaps, orphaned_gaps, partitions_for, settle_gap
 from ingest.store.sink import Written
 
 if TYPE_CHECKING:
@@ -73,7 +78,10 @@ class RepairStore(Protocol):
 
 
 class Repairer:
-    """`run` until cancelled. `streams` gives the database's symbol id of each stream carried now."""
+    """`run` until cancelled. `streams` gives the database's symbol id of each stream carried now.
+
+    `orphans_of` is the market whose gaps that are nobody's are taken, too; one shard has it.
+    """
 
     def __init__(
         self,
@@ -84,6 +92,7 @@ class Repairer:
         clock: Clock,
         rng: random.Random,
         limits: RepairLimits | None = None,
+        orphans_of: str | None = None,
     ) -> None:
         self.counts = RepairCounts()
         self._history = history
@@ -93,6 +102,9 @@ class Repairer:
         self._limits = limits or RepairLimits()
         self._agenda = Agenda(rng, self._limits.patience)
         self._begun: dict[int, Hole] = {}
+        self._orphans_of = orphans_of
+        self._orphans: dict[StreamKey, int] = {}
+        """Symbol ids of streams that nobody carries, as the ledger was last looked at."""
         self._look_at_s = 0.0
 
     def by_field(self) -> dict[str, int]:
@@ -126,15 +138,28 @@ class Repairer:
         if now_s < self._look_at_s:
             return
         self._look_at_s = now_s + self._limits.look_every_s
-        keys = [key for key in self._streams() if key.kind in REPAIRABLE]
         try:
             async with self._store.session() as connection:
-                found = await open_gaps(connection, keys, most=self._limits.most_gaps)
+                found = [*await self._own(connection), *await self._nobodys(connection)]
         except IngestError as error:
             log.info("repair.ledger_unknown", error=str(error))
             return
         self._agenda.renew(found)
         self._begun = {number: hole for number, hole in self._begun.items() if number in self._agenda}
+
+    async def _own(self, connection: "Connection") -> list[OpenGap]:
+        keys = [key for key in self._streams() if key.kind in REPAIRABLE]
+        return await open_gaps(connection, keys, most=self._limits.most_gaps)
+
+    async def _nobodys(self, connection: "Connection") -> list[OpenGap]:
+        if self._orphans_of is None:
+            return []
+        found = await orphaned_gaps(connection, self._orphans_of, most=self._limits.most_gaps)
+        # What is carried here may not be published yet.
+        own = self._streams()
+        orphans = [(gap, symbol_id) for gap, symbol_id in found if gap.key not in own]
+        self._orphans = {gap.key: symbol_id for gap, symbol_id in orphans}
+        return [gap for gap, _ in orphans]
 
     async def _advance(self, gap: OpenGap) -> None:
         """One page of a gap, or its end."""
@@ -148,7 +173,7 @@ class Repairer:
             self._agenda.failed(gap.gap_id, self._clock.monotonic_s())
 
     async def _take_step(self, gap: OpenGap) -> None:
-        symbol_id = self._streams().get(gap.key)
+        symbol_id = self._streams().get(gap.key, self._orphans.get(gap.key))
         if symbol_id is None:  # given up a moment ago; the ledger is looked at without it soon
             self._agenda.closed(gap.gap_id)
             return

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, cast
 
-from ingest.binance.streams import ID_RULE, interval_of
+from ingest.binance.streams import ID_RULE, REPAIRABLE, interval_of
 from ingest.buffer.tables import Table, table_of_kind
 from ingest.events import Market, StreamKey
 from ingest.sequence.backfill import Hole, IdRange, OpenGap, Settled, Stored
@@ -27,6 +27,15 @@ async def open_gaps(connection: "Connection", keys: Collection[StreamKey], *, mo
     columns = [list(column) for column in zip(*keys, strict=True)] or [[], [], []]
     rows = await connection.fetch(statement("open_gaps_of"), *columns, most)
     return [_open_gap(row) for row in rows]
+
+
+async def orphaned_gaps(connection: "Connection", market: str, *, most: int) -> list[tuple[OpenGap, int]]:
+    """Open gaps of streams that no shard carries any more, the newest first, with their symbols' ids.
+
+    What is carried is what the supervisor publishes; while it has published nothing yet there are none.
+    """
+    rows = await connection.fetch(statement("orphaned_gaps"), market, sorted(REPAIRABLE), most)
+    return [(_open_gap(row), row["symbol_id"]) for row in rows]
 
 
 def _open_gap(row: "asyncpg.Record") -> OpenGap:

@@ -9,6 +9,25 @@ WHERE g.state = 'open' AND g.first_id <= g.last_id
 ORDER BY coalesce(g.end_ts, g.opened_at) DESC, g.gap_id DESC
 LIMIT $4;
 
+-- Of streams of a market that nobody carries: their symbol was taken from the configuration, or delisted. A table of
+-- states that is empty, as after a crash of the server, says nothing about who carries what.
+-- name: orphaned_gaps
+SELECT g.gap_id, g.market, g.symbol, g.kind, g.first_id, g.last_id, g.start_ts, g.end_ts, i.symbol_id
+FROM ops.gaps AS g
+JOIN ops.instruments AS i USING (market, symbol)
+WHERE
+    g.state = 'open'
+    AND g.first_id <= g.last_id
+    AND g.market = $1
+    AND g.kind = ANY ($2::text[])
+    AND EXISTS (SELECT FROM ops.stream_state AS s WHERE s.market = $1)
+    AND NOT EXISTS (
+        SELECT FROM ops.stream_state AS s
+        WHERE s.market = g.market AND s.symbol = g.symbol AND s.kind = g.kind
+    )
+ORDER BY coalesce(g.end_ts, g.opened_at) DESC, g.gap_id DESC
+LIMIT $3;
+
 -- Runs of consecutive ids. The times are there for the index, whose keys they lead.
 -- name: stored_trade_runs
 SELECT min(id) AS first_id, max(id) AS last_id, count(*) AS row_count

@@ -24,6 +24,7 @@ from ingest.sim import faults
 from ingest.sim.market import MarketPlan
 from ingest.sim.server import DoubleConfig, ExchangeDouble
 from ingest.store.postgres import PostgresSink
+from ingest.store.publish import StreamRow
 from ingest.store.sink import Written
 from tests.integration.wire import until
 from tests.rows import NOW_US, a_batch
@@ -125,12 +126,23 @@ class Workshop:
         )
         return [GapRow(*row) for row in rows]
 
+    async def publish(self, *keys: StreamKey) -> None:
+        """Say, as the supervisor does, that shards carry these streams."""
+        await self.sink.publish_stream_states(
+            [StreamRow(key, 1, "1", "live", "", None, None, None, 1.0, None, 0, 0) for key in keys]
+        )
+
     async def is_settled(self) -> bool:
         """No gap is open."""
         return not await self.fetch("SELECT FROM ops.gaps WHERE state = 'open'")
 
     def repairer(
-        self, history: History | None = None, store: RepairStore | None = None, *, page_rows: int = PAGE_ROWS
+        self,
+        history: History | None = None,
+        store: RepairStore | None = None,
+        *,
+        page_rows: int = PAGE_ROWS,
+        orphans_of: str | None = None,
     ) -> Repairer:
         """One that looks often and is not patient."""
         return Repairer(
@@ -140,6 +152,7 @@ class Workshop:
             clock=SystemClock(),
             rng=random.Random(1),
             limits=RepairLimits(look_every_s=0.05, page_rows=page_rows, patience=PATIENCE),
+            orphans_of=orphans_of,
         )
 
     async def settle(self, repairer: Repairer | None = None) -> Repairer:
@@ -510,3 +523,69 @@ async def test_old_rows_get_the_partitions_of_their_days(workshop: Workshop) -> 
     assert await workshop.stored(TRADES) == happened
     ((left,),) = await workshop.fetch("SELECT count(*) FROM ONLY spot_raw.trades_default")
     assert left == 0
+
+
+# --- whose gap ---------------------------------------------------------------------------------------
+
+
+async def test_gap_of_a_stream_that_nobody_carries_is_repaired_by_one_shard(workshop: Workshop) -> None:
+    """Its symbol is configured no more, the exchange still has it; a stream that is carried is left alone."""
+    workshop.carried = (TRADES,)
+    await workshop.publish(TRADES, ETH_TRADES)
+    lost, others = sorted(workshop.happened(AGGS)), sorted(workshop.happened(ETH_TRADES))
+    await workshop.open_gap(AGGS, lost[0], lost[-1])
+    await workshop.open_gap(ETH_TRADES, others[0], others[-1])
+    async with running(workshop.repairer()), running(workshop.repairer(orphans_of="spot")):
+        await until_in_ledger(workshop, AGGS, "repaired")
+
+    assert await workshop.stored(AGGS) == workshop.happened(AGGS)
+    assert await workshop.ledger(AGGS) == [GapRow(lost[0], lost[-1], "repaired", len(lost))]
+    assert [row.state for row in await workshop.ledger(ETH_TRADES)] == ["open"]
+
+
+async def test_gap_of_a_delisted_symbol_is_given_up(workshop: Workshop) -> None:
+    """Nobody carries it, and the exchange does not know it: the ledger says why it cannot be had."""
+    workshop.carried = ()
+    await workshop.publish(ETH_TRADES)
+    lost = sorted(workshop.happened(TRADES))
+    await workshop.open_gap(TRADES, lost[0], lost[-1])
+    workshop.double.delist(BTC)
+    await workshop.settle(workshop.repairer(orphans_of="spot"))
+
+    assert await workshop.ledger(TRADES) == [GapRow(lost[0], lost[-1], "unrepairable", 0)]
+    ((note,),) = await workshop.fetch("SELECT note FROM ops.gaps")
+    assert "-1121" in note
+
+
+async def test_nothing_is_nobodys_while_nobody_has_said_who_carries_what(workshop: Workshop) -> None:
+    """The table of states is empty after a crash of the server; own gaps are repaired meanwhile."""
+    workshop.carried = (TRADES,)
+    lost, others = sorted(workshop.happened(TRADES)), sorted(workshop.happened(ETH_TRADES))
+    await workshop.open_gap(ETH_TRADES, others[0], others[-1])
+    await workshop.open_gap(TRADES, lost[0], lost[-1])
+    async with running(workshop.repairer(orphans_of="spot")):
+        await until_in_ledger(workshop, TRADES, "repaired")
+
+    assert [row.state for row in await workshop.ledger(ETH_TRADES)] == ["open"]
+
+
+async def test_own_gap_goes_before_one_that_is_nobodys(workshop: Workshop) -> None:
+    """Even when what is missing of the latter is newer."""
+    workshop.carried = (TRADES,)
+    await workshop.publish(TRADES)
+    lost, others = sorted(workshop.happened(TRADES)), sorted(workshop.happened(ETH_TRADES))
+    await workshop.open_gap(TRADES, lost[0], lost[20])
+    await workshop.open_gap(ETH_TRADES, others[-60], others[-1])
+    history = Hanging(workshop.rest, 1)
+    async with running(workshop.repairer(history, orphans_of="spot")):
+        async with asyncio.timeout(30):
+            await history.hangs.wait()
+
+    assert [row.state for row in await workshop.ledger(TRADES)] == ["repaired"]
+    assert [row.state for row in await workshop.ledger(ETH_TRADES)] == ["open"]
+
+
+async def until_in_ledger(workshop: Workshop, key: StreamKey, state: str) -> None:
+    async with asyncio.timeout(30):
+        while [row.state for row in await workshop.ledger(key)] != [state]:
+            await asyncio.sleep(0.05)

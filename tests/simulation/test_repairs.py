@@ -137,3 +137,31 @@ def test_hole_of_the_exchanges_own_is_told_from_one_of_ours(mended: Mended) -> N
     wait_until("it is known for what it is", lambda: mended.service.rows(sql, symbol), deadline_s=120)
     assert mended.service.value(sql, symbol) == 5
     mended.assert_mended(since)
+
+
+def test_gaps_of_a_symbol_that_leaves_the_configuration_are_closed(mended: Mended) -> None:
+    """No shard carries it any more, and its history is still to be had."""
+    since, symbol = mended.newest_gap(), mended.busiest
+    away = mended.double.fault("rest", status=503, path="historicalTrades")
+    mended.double.fault("drop", fraction=0.3, for_s=2.0)
+    sql = "SELECT first_id, last_id FROM ops.gaps WHERE symbol = $1 AND kind = 'trade' AND gap_id > $2"
+    wait_until("it has lost trades", lambda: mended.service.rows(sql, symbol, since))
+    wait_until("history is asked for in vain", lambda: mended.double.touched(away))
+    assert mended.service.stop() == 0
+    mended.double.lift(away)
+    mended.service.start(INGEST_SPOT_SYMBOLS=",".join(each for each in mended.symbols if each != symbol))
+    mended.service.wait_ready()
+
+    wait_until("every gap is closed", lambda: mended.open_gaps() == 0, deadline_s=120)
+    lost = mended.service.rows(f"{sql} AND state = 'repaired'", symbol, since)
+    stored = mended.service.rows("SELECT trade_id FROM spot.trades WHERE symbol = $1", symbol)
+    missing = {row["trade_id"] for row in stored} ^ set(mended.double.ledger(symbol, "trade"))
+    assert lost
+    assert not any(first <= each <= last for first, last in lost for each in missing)
+    assert not mended.service.rows("SELECT FROM ops.stream_freshness WHERE symbol = $1", symbol)
+
+    since = mended.newest_gap()
+    assert mended.service.stop() == 0
+    mended.service.start()
+    mended.service.wait_ready()
+    mended.assert_mended(since)
