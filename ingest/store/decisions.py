@@ -101,7 +101,7 @@ _ANSWERED: Final = frozenset({"40", "42501", "42P01", "53", "55", "57014", "72"}
 def keeps_connection(sqlstate: str | None) -> bool:
     """Whether the connection is as good as before: the server has answered, and rolled back.
 
-    A new one would help nothing there, and may not be had: making one needs the very lock, slot or disk.
+    A new one would help nothing there, and may not be had: making one needs the very slot or disk.
     """
     return sqlstate is not None and (sqlstate in _ANSWERED or sqlstate[:2] in _ANSWERED)
 

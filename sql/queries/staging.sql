@@ -3,15 +3,115 @@
 -- Rows are merged in the order of the unique key, so that two writers that offer the same rows take their
 -- locks in the same order: without it they deadlock.
 
+-- Columns and their order are those of the market tables, written out: LIKE would want a lock on each of them, and
+-- a connection that is lost while somebody holds one table could not be replaced for the others.
 -- name: create_stages
-CREATE TEMP TABLE stage_trades (LIKE spot_raw.trades) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_agg_trades (LIKE spot_raw.agg_trades) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_book_tickers (LIKE spot_raw.book_tickers) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_depth_deltas (LIKE spot_raw.depth_deltas) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_depth_snapshots (LIKE spot_raw.depth_snapshots) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_klines (LIKE spot_raw.klines) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_tickers (LIKE spot_raw.tickers) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE stage_avg_prices (LIKE spot_raw.avg_prices) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_trades (
+    ts timestamptz NOT NULL,
+    trade_id bigint NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    buyer_is_maker boolean NOT NULL,
+    price numeric NOT NULL,
+    qty numeric NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_agg_trades (
+    ts timestamptz NOT NULL,
+    agg_trade_id bigint NOT NULL,
+    first_trade_id bigint NOT NULL,
+    last_trade_id bigint NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    buyer_is_maker boolean NOT NULL,
+    price numeric NOT NULL,
+    qty numeric NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_book_tickers (
+    ts timestamptz NOT NULL,
+    update_id bigint NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    bid_price numeric NOT NULL,
+    bid_qty numeric NOT NULL,
+    ask_price numeric NOT NULL,
+    ask_qty numeric NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_depth_deltas (
+    ts timestamptz NOT NULL,
+    first_update_id bigint NOT NULL,
+    final_update_id bigint NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    bid_prices numeric[] NOT NULL,
+    bid_qtys numeric[] NOT NULL,
+    ask_prices numeric[] NOT NULL,
+    ask_qtys numeric[] NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_depth_snapshots (
+    ts timestamptz NOT NULL,
+    last_update_id bigint NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    bid_prices numeric[] NOT NULL,
+    bid_qtys numeric[] NOT NULL,
+    ask_prices numeric[] NOT NULL,
+    ask_qtys numeric[] NOT NULL,
+    reason text NOT NULL,
+    bids_known_from numeric,
+    asks_known_to numeric
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_klines (
+    open_time timestamptz NOT NULL,
+    close_time timestamptz NOT NULL,
+    event_ts timestamptz NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    trades bigint NOT NULL,
+    symbol_id integer NOT NULL,
+    is_closed boolean NOT NULL,
+    interval text NOT NULL,
+    open numeric NOT NULL,
+    high numeric NOT NULL,
+    low numeric NOT NULL,
+    close numeric NOT NULL,
+    volume numeric NOT NULL,
+    quote_volume numeric NOT NULL,
+    taker_buy_volume numeric NOT NULL,
+    taker_buy_quote_volume numeric NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_tickers (
+    ts timestamptz NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    kind text NOT NULL,
+    last_price numeric NOT NULL,
+    open numeric NOT NULL,
+    high numeric NOT NULL,
+    low numeric NOT NULL,
+    volume numeric NOT NULL,
+    quote_volume numeric NOT NULL,
+    price_change numeric,
+    price_change_percent numeric,
+    weighted_avg_price numeric,
+    prev_close_price numeric,
+    last_qty numeric,
+    bid_price numeric,
+    bid_qty numeric,
+    ask_price numeric,
+    ask_qty numeric,
+    open_time timestamptz,
+    close_time timestamptz,
+    first_trade_id bigint,
+    last_trade_id bigint,
+    trades bigint
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE stage_avg_prices (
+    ts timestamptz NOT NULL,
+    last_trade_ts timestamptz NOT NULL,
+    recv_ts timestamptz NOT NULL,
+    symbol_id integer NOT NULL,
+    interval text NOT NULL,
+    avg_price numeric NOT NULL
+) ON COMMIT DELETE ROWS;
 
 -- name: merge_trades
 INSERT INTO spot_raw.trades

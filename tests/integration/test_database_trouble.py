@@ -264,6 +264,23 @@ async def test_lock_that_is_held_for_long_is_waited_out(migrated_url: str) -> No
     assert await stored_ids(migrated_url) == list(range(1, 501))
 
 
+async def test_connections_that_are_lost_while_a_table_is_locked_are_replaced(migrated_url: str) -> None:
+    """Nothing of a new session wants the lock: rows of other tables are committed, staged ones, too."""
+    async with bench_on(migrated_url) as bench:
+        async with connected(migrated_url) as holder, holder.transaction():
+            await holder.execute("LOCK TABLE spot_raw.trades IN ACCESS EXCLUSIVE MODE")
+            bench.add(1, 100)
+            await bench.fails_with("55P03")
+            for round_number in range(3):
+                await _end_other_sessions(holder)
+                delta = encode.depth_delta(SYMBOL_ID, a_delta(10 + round_number))
+                bench.add_rows([delta], DEPTH_DELTAS)
+                await until(lambda: bench.batcher.is_empty(DEPTH_DELTAS))
+        await bench.commits()
+
+    assert await stored_ids(migrated_url) == list(range(1, 101))
+
+
 async def test_statement_that_takes_too_long_is_tried_again(migrated_url: str) -> None:
     """The server ends it (57014), and the next attempt may be lucky."""
     async with connected(migrated_url) as other, bench_on(migrated_url) as bench:

@@ -102,6 +102,20 @@ async def test_row_of_every_table_arrives_once(sink: PostgresSink, table: Table)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+async def test_staging_table_has_the_columns_of_its_market_table(sink: PostgresSink, table: Table) -> None:
+    """In the same order, of the same types: rows are merged with all their columns at once."""
+    columns = (
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
+        " WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    async with sink.session() as connection:
+        market = await connection.fetch(columns, f"{table.schema}.{table.name}")
+        stage = await connection.fetch(columns, f"pg_temp.stage_{table.name}")
+
+    assert [tuple(column) for column in stage] == [tuple(column) for column in market]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 async def test_direct_way_stores_what_the_staged_way_stores(sink: PostgresSink, table: Table) -> None:
     """Both ways give the same row, field by field."""
     batch = a_batch([ROWS[table]], table=table)
