@@ -248,6 +248,9 @@ class StreamValues(NamedTuple):
     """From here on nothing was missed; ids are in the unit of the kind's gaps."""
     committed_id: int = -1
     """Up to here what was received is committed."""
+    former_since_id: int = -1
+    """From here up to the next nothing was missed, before the newest gap; -1 while there was none."""
+    former_until_id: int = -1
 
 
 class StreamSlot(NamedTuple):

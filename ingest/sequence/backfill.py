@@ -100,7 +100,7 @@ class Hole:
 
     def _remove(self, row: IdRange) -> bool:
         """Remove ids from what is missing; tell whether any was."""
-        left = _without(self._missing, row)
+        left = without(self._missing, row)
         is_wanted = left != self._missing
         self._missing = left
         return is_wanted
@@ -112,7 +112,7 @@ class Hole:
             for run in self._missing
             if run.first <= asked.last and run.last >= asked.first
         ]
-        self._missing = _without(self._missing, asked)
+        self._missing = without(self._missing, asked)
         self.skipped = tuple(joined([*self.skipped, *passed]))
 
 
@@ -126,7 +126,8 @@ def shared_page(holes: Sequence[Hole], most: int) -> Page | None:
     return Page(from_id, limit) if limit <= most else None
 
 
-def _without(runs: Iterable[IdRange], taken: IdRange) -> list[IdRange]:
+def without(runs: Iterable[IdRange], taken: IdRange) -> list[IdRange]:
+    """What is left of ranges when some ids are taken from them, in the same order."""
     left: list[IdRange] = []
     for run in runs:
         if taken.last < run.first or run.last < taken.first:

@@ -192,6 +192,8 @@ def _stream_values(stream: Stream, *, feed_is_live: bool) -> StreamValues:
         known_asks=known_asks,
         unbroken_since_id=stream.unbroken_since_id,
         committed_id=stream.committed_id,
+        former_since_id=stream.former[0],
+        former_until_id=stream.former[1],
     )
 
 

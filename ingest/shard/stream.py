@@ -76,6 +76,8 @@ class Stream:
         self.last_id = -1
         self.unbroken_since_id = -1
         """From here up to `last_id` nothing was missed; -1 before the first row, and after a gap."""
+        self.former = (-1, -1)
+        """The stretch before the newest gap in which nothing was missed, from id to id."""
         self.last_event_us = 0
         self.last_recv_ns = 0
         self.committed_event_us = 0
@@ -184,8 +186,15 @@ class Stream:
             opened_us=self._instant.wall_us,
         )
         self.gaps_opened += 1
-        self.unbroken_since_id = -1
+        self._end_stretch(None if start_us is None else start_us // 1_000, first_id)
         self._batcher.add_gap(self.table, gap, self._instant.now_s)
+
+    def _end_stretch(self, before_ms: int | None, first_id: int | None) -> None:
+        """Nothing was missed up to the gap: to its first id, or to the time before it."""
+        until = before_ms if first_id is None else first_id - 1
+        if self.unbroken_since_id >= 0 and until is not None:
+            self.former = (self.unbroken_since_id, min(self.last_id, until))
+        self.unbroken_since_id = -1
 
     def gap_filled(self, first_id: int, last_id: int, rows: int) -> None:
         """All that was missing of an earlier gap has arrived late."""

@@ -8,6 +8,8 @@ from ingest.store.instants import instant, microseconds
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from ingest.store.sessions import Connection
 
 
@@ -93,3 +95,37 @@ async def close_covered_gaps(connection: "Connection", gap_ids: Sequence[int]) -
     """Close gaps that another line of their streams has filled; returns how many were still open."""
     status = await connection.execute(statement("close_covered_gaps"), gap_ids)
     return int(status.rpartition(" ")[2])
+
+
+class GapPart(NamedTuple):
+    """A range of a stream in the ledger's terms; times in microseconds since the epoch, UTC."""
+
+    first_id: int | None
+    last_id: int | None
+    start_us: int | None
+    end_us: int | None
+
+
+async def gaps_beside(connection: "Connection", gap_id: int) -> list[tuple[GapPart, bool]]:
+    """Rows of the same stream that overlap a gap or touch it, and whether they are still missing."""
+    rows = await connection.fetch(statement("gaps_beside"), gap_id)
+    return [(_part(row), row["is_missing"]) for row in rows]
+
+
+def _part(row: "asyncpg.Record") -> GapPart:
+    times = (row[name] for name in ("start_ts", "end_ts"))
+    return GapPart(
+        row["first_id"], row["last_id"], *(None if time is None else microseconds(time) for time in times)
+    )
+
+
+async def trim_gap(connection: "Connection", gap_id: int, left: Sequence[GapPart]) -> None:
+    """Close a gap that cannot be repaired, unless somebody has; what is left of it gets rows of its own."""
+    await connection.execute(
+        statement("trim_gap"),
+        gap_id,
+        [part.first_id for part in left],
+        [part.last_id for part in left],
+        [instant(part.start_us) for part in left],
+        [instant(part.end_us) for part in left],
+    )

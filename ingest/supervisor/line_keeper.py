@@ -1,23 +1,36 @@
 """The loop that looks after the two lines of each stream: orders to the one behind, gaps that are none.
 
 The decisions are those of `supervisor.lines`. A gap is closed here a few seconds after it was opened, by
-whichever line it was opened; one that nobody covers within `review_s` stays what it is.
+whichever line it was opened; one that nobody covers within `REVIEW_S` is cut to what is missing on both lines
+(`supervisor.trimming`), or stays what it is.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from ingest.binance.streams import REPAIRABLE
 from ingest.clock import Clock
 from ingest.errors import StoreUnavailable
 from ingest.events import StreamKey
 from ingest.shard.orders import Order
-from ingest.store.ledger import close_covered_gaps, gaps_after, newest_gap_id
+from ingest.store.ledger import (
+    GapPart,
+    close_covered_gaps,
+    gaps_after,
+    gaps_beside,
+    newest_gap_id,
+    trim_gap,
+)
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.freshness import ServiceFacts
-from ingest.supervisor.lines import Coverage, Leads, LineWatch, MissedRange, covers, line_views
+from ingest.supervisor.lines import Coverage, Leads, LineWatch, MissedRange, Spans, covers, line_views
+from ingest.supervisor.trimming import Beside, Part, remains, ripe
+
+if TYPE_CHECKING:
+    from ingest.store.sessions import Connection
 
 log = structlog.get_logger()
 
@@ -28,6 +41,8 @@ _FIRST_LOOK: Final = 20_000
 _OUT_OF_ORDER: Final = 1_000
 """Numbers of gaps are given out before their commit: so far behind the newest may one still appear."""
 _MOST_PENDING: Final = 20_000
+_MOST_TRIMMED: Final = 100
+"""Gaps that are compared with those beside them at a time; the others wait for the next round."""
 
 
 class Hands(Protocol):
@@ -50,6 +65,7 @@ class LineKeeper:
     ) -> None:
         self.leads = Leads()
         self.gaps_closed = 0
+        self.gaps_trimmed = 0
         self.orders = 0
         self._facts = facts
         self._halted = halted
@@ -97,14 +113,35 @@ class LineKeeper:
             if covered:
                 self.gaps_closed += await close_covered_gaps(connection, covered)
                 log.info("lines.gaps_closed", gaps=len(covered))
-        self._settle(covered, now_s, newest - _OUT_OF_ORDER)
+            self._decide(covered)
+            await self._trim(connection, spans, now_s)
+        self._decide(self._left_to_rest(now_s))
+        self._forget(newest - _OUT_OF_ORDER)
 
-    def _settle(self, covered: list[int], now_s: float, oldest_id: int) -> None:
-        late = [gap_id for gap_id, (_, seen_s) in self._pending.items() if now_s - seen_s > REVIEW_S]
-        for gap_id in {*covered, *late}:
+    async def _trim(self, connection: "Connection", spans: Spans, now_s: float) -> None:
+        """Cut what has had its time."""
+        for gap in ripe(self._pending.values(), now_s, review_s=REVIEW_S)[:_MOST_TRIMMED]:
+            rows = await gaps_beside(connection, gap.gap_id)
+            beside = [Beside(Part(*part), is_missing) for part, is_missing in rows]
+            left = remains(gap, self._coverage.stretches(gap.key, spans), beside)
+            if left is not None:
+                await trim_gap(connection, gap.gap_id, [GapPart(*part) for part in left])
+                self.gaps_trimmed += 1
+                log.info("lines.gap_trimmed", gap=gap.gap_id, stream=str(gap.key), parts=len(left))
+            self._decide([gap.gap_id])
+
+    def _left_to_rest(self, now_s: float) -> list[int]:
+        return [
+            gap_id
+            for gap_id, (gap, seen_s) in self._pending.items()
+            if gap.key.kind in REPAIRABLE and now_s - seen_s > REVIEW_S
+        ]
+
+    def _decide(self, gap_ids: Iterable[int]) -> None:
+        for gap_id in gap_ids:
             del self._pending[gap_id]
             self._decided.add(gap_id)
-        while len(self._pending) > _MOST_PENDING:
-            self._decided.add(next(iter(self._pending)))
-            del self._pending[next(iter(self._pending))]
+
+    def _forget(self, oldest_id: int) -> None:
+        self._decide(list(self._pending)[: max(0, len(self._pending) - _MOST_PENDING)])
         self._decided = {gap_id for gap_id in self._decided if gap_id >= oldest_id}

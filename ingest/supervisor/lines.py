@@ -12,14 +12,16 @@ What the other one brought before a line was subscribed, the line does not owe: 
 
 A gap of one line is none when the other line has missed nothing from before it until after it, and has
 committed all that. A board's words are of different moments, so what is taken for committed is what an
-earlier look has seen, and what is taken for unbroken a later one: the latter only ever moves forward.
+earlier look has seen, and what is taken for unbroken a later one: the latter only ever moves forward. What
+was unbroken before a line's own newest gap is remembered: where both lines have gaps, it tells what is
+missing on both (`supervisor.trimming`).
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ingest.board.layout import BoardSnapshot, StreamValues
 from ingest.events import StreamKey
@@ -178,24 +180,65 @@ class Span(NamedTuple):
 Spans: TypeAlias = Mapping[StreamKey, Sequence[Span]]
 
 
+_Source: TypeAlias = tuple[int, int, StreamKey]
+"""(shard, process, stream)."""
+
+_MOST_STRETCHES: Final = 32
+"""How many that have ended are remembered of a stream, for gaps that are still to be looked at."""
+
+
 class Coverage:
-    """Remembers what was committed at the look before."""
+    """Remembers what was committed at the look before, and what was unbroken before that."""
 
     def __init__(self) -> None:
-        self._committed: dict[tuple[int, int, StreamKey], int] = {}
-        """By shard, process and stream."""
+        self._seen: dict[_Source, StreamValues] = {}
+        self._going_on: dict[_Source, Span] = {}
+        self._ended: dict[StreamKey, dict[int, int]] = defaultdict(dict)
+        """Where each stretch ends, by where it begins."""
 
     def look(self, facts: ServiceFacts) -> Spans:
         """What each line has stored without a break; of a process that was not there before, nothing yet."""
+        seen: dict[_Source, StreamValues] = {}
+        going_on: dict[_Source, Span] = {}
         spans: dict[StreamKey, list[Span]] = defaultdict(list)
-        committed: dict[tuple[int, int, StreamKey], int] = {}
         for board, key, values in _slots(facts):
-            place = (board.shard, board.identity.pid, key)
-            committed[place] = values.committed_id
-            if values.unbroken_since_id >= 0 and place in self._committed:
-                spans[key].append(Span(values.unbroken_since_id, self._committed[place]))
-        self._committed = committed
+            source = (board.shard, board.identity.pid, key)
+            seen[source] = values
+            before = self._seen.get(source)
+            if before is None:
+                continue
+            if values.unbroken_since_id >= 0:
+                span = going_on[source] = Span(values.unbroken_since_id, before.committed_id)
+                spans[key].append(span)
+            if values.former_since_id >= 0:
+                self._remember_former(key, values, before)
+        self._remember_ended(going_on)
+        self._seen, self._going_on = seen, going_on
         return spans
+
+    def _remember_former(self, key: StreamKey, now: StreamValues, before: StreamValues) -> None:
+        since_id, until_id = now.former_since_id, now.former_until_id
+        # Two words may be of different moments, unless they were the same at the look before.
+        if since_id == before.former_since_id and until_id == before.former_until_id:
+            self._keep(key, since_id, min(until_id, before.committed_id))
+
+    def _remember_ended(self, going_on: Mapping[_Source, Span]) -> None:
+        for source, span in self._going_on.items():
+            now = going_on.get(source)
+            if now is None or now.since_id != span.since_id:
+                self._keep(source[2], span.since_id, span.committed_id)
+
+    def stretches(self, key: StreamKey, spans: Spans) -> list[Span]:
+        """All that lines are known to have stored of a stream without a break: now (`spans`), and before."""
+        return [*spans.get(key, ()), *(Span(*each) for each in self._ended.get(key, {}).items())]
+
+    def _keep(self, key: StreamKey, since_id: int, until_id: int) -> None:
+        """What was committed stays so, whatever becomes of the line."""
+        ended = self._ended[key]
+        if since_id <= until_id and ended.get(since_id, -1) < until_id:
+            ended[since_id] = until_id
+            if len(ended) > _MOST_STRETCHES:
+                del ended[next(iter(ended))]
 
 
 def covers(spans: Spans, gap: MissedRange) -> bool:

@@ -225,6 +225,33 @@ def test_stream_knows_since_when_it_has_missed_nothing() -> None:
     assert depth.unbroken_since_id == 3
 
 
+def test_stream_knows_what_it_had_before_its_newest_gap() -> None:
+    """Up to the row before the gap; of a kind without ids up to the time of that row."""
+    trades, quotes = Bench().stream("trade"), Bench().stream("mini_ticker")
+    before = trades.former
+    accept_trades(trades, 5, 6, 9)
+    once = trades.former
+    accept_trades(trades, 10, 20)
+    for at_ms in (1_000, 2_000, 9_000):
+        if at_ms == 9_000:
+            quotes.broke()
+        quotes.accept(a.mini_ticker(at_ms=at_ms), RECV_NS)
+
+    assert (before, once, trades.former) == ((-1, -1), (5, 6), (9, 10))
+    assert quotes.former == (1_000, 2_000)
+
+
+def test_refused_rows_are_no_part_of_what_a_stream_had() -> None:
+    """What it had ends before them."""
+    bench = Bench.with_buffer(trade_bytes())
+    stream = bench.stream("trade")
+    accept_trades(stream, 1, 2, 3)
+    bench.taken(TRADES)
+    accept_trades(stream, 4)
+
+    assert stream.former == (1, 1)
+
+
 def test_rows_that_were_refused_break_the_stream() -> None:
     """They are no less missing than those that never came."""
     bench = Bench.with_buffer(trade_bytes())

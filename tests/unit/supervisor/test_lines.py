@@ -205,6 +205,58 @@ def test_what_was_committed_is_taken_from_the_look_before() -> None:
     assert coverage.look(shown(-1, 30)) == {}
 
 
+def stretches(coverage: Coverage, facts: ServiceFacts) -> list[Span]:
+    """What is known to be stored, after another look."""
+    return coverage.stretches(BTC_TRADE, coverage.look(facts))
+
+
+def test_what_was_unbroken_before_a_gap_is_remembered() -> None:
+    """To its end when that is committed; a stretch between two gaps is kept beside the newest one."""
+    coverage = Coverage()
+    coverage.look(shown(1, 4))
+    coverage.look(shown(1, 5))
+    gone_on = {"former_since_id": 1, "former_until_id": 7}
+    assert stretches(coverage, shown(13, 15, **gone_on)) == [Span(13, 5), Span(1, 4)]
+    assert stretches(coverage, shown(13, 20, **gone_on)) == [Span(13, 15), Span(1, 7)]
+    broken_again = {"former_since_id": 13, "former_until_id": 21}
+    coverage.look(shown(30, 40, **broken_again))
+    assert stretches(coverage, shown(30, 40, **broken_again)) == [Span(30, 40), Span(1, 7), Span(13, 21)]
+
+
+def test_words_of_a_former_stretch_are_believed_when_they_are_seen_again() -> None:
+    """Its beginning and its end may be of different moments."""
+    coverage = Coverage()
+    coverage.look(shown(30, 40, former_since_id=1, former_until_id=7))
+    torn = shown(50, 60, former_since_id=1, former_until_id=45)
+    whole = shown(50, 60, former_since_id=30, former_until_id=45)
+
+    assert stretches(coverage, torn) == [Span(50, 40)]
+    assert stretches(coverage, whole) == [Span(50, 60)]
+    assert stretches(coverage, whole) == [Span(50, 60), Span(30, 45)]
+
+
+def test_what_a_process_had_committed_outlives_it() -> None:
+    """Its successor begins anew."""
+    coverage = Coverage()
+    coverage.look(shown(5, 10))
+    coverage.look(shown(5, 20))
+
+    assert stretches(coverage, shown(30, 40, pid=43)) == [Span(5, 10)]
+    assert stretches(coverage, some_facts()) == [Span(5, 10)]
+
+
+def test_only_so_many_stretches_are_remembered() -> None:
+    """The newest."""
+    coverage = Coverage()
+    for since in range(0, 1_000, 10):
+        for _ in range(2):
+            coverage.look(shown(since, since + 8, former_since_id=since - 10, former_until_id=since - 2))
+
+    found = coverage.stretches(BTC_TRADE, {})
+    assert len(found) == 32
+    assert found[-1] == Span(980, 988)
+
+
 def test_new_process_begins_anew() -> None:
     """What its predecessor had committed says nothing of it."""
     coverage = Coverage()
