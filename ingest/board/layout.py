@@ -36,7 +36,7 @@ from ingest.feed.endings import EndClass
 
 WORD_BYTES = 8
 MAGIC = int.from_bytes(b"INGBOARD", "big")
-LAYOUT_VERSION = 7
+LAYOUT_VERSION = 8
 
 FREE_FEED = -1
 """What the slot of no feed says for a number."""
@@ -156,10 +156,11 @@ class HeaderValues(NamedTuple):
     book_audit_levels: int = 0
     book_audit_mismatches: int = 0
     repairs_waiting: int = 0
-    """Gaps that REST shall close; with the next three as of `shard.repair`."""
+    """Gaps that REST shall close; with the next four as of `shard.repair`."""
     repair_pages: int = 0
     repaired_rows: int = 0
     repairs_closed: int = 0
+    repair_failures: int = 0
     tasks: int = 0
     """Tasks of the event loop."""
 

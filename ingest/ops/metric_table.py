@@ -100,6 +100,7 @@ BOARD_METRICS = (
     _counter("ingest_shard_repair_pages_total", _SHARD, "Pages of history asked for by repairs."),
     _counter("ingest_shard_repaired_rows_total", _SHARD, "Rows that repairs have stored."),
     _counter("ingest_shard_repairs_closed_total", _SHARD, "Gaps that repairs have closed."),
+    _counter("ingest_shard_repair_failures_total", _SHARD, "Pages of repairs that were not had or stored."),
 )
 
 FEED_METRICS = (

@@ -181,6 +181,7 @@ def _header_values(header: HeaderValues, now_wall_ns: int) -> Sequence[tuple[str
         ("repair_pages_total", header.repair_pages),
         ("repaired_rows_total", header.repaired_rows),
         ("repairs_closed_total", header.repairs_closed),
+        ("repair_failures_total", header.repair_failures),
     )
 
 

@@ -40,6 +40,7 @@ from ingest.sequence.backfill import (
     shared_page,
 )
 from ingest.shard.history import History, batch_of, fetch_page
+from ingest.store.journal import storable
 from ingest.store.repairs import hole_of, open_gaps, orphaned_gaps, partitions_for, settle_gap
 from ingest.store.sink import Written
 
@@ -67,6 +68,7 @@ class RepairCounts:
     rows: int = 0
     closed: int = 0
     failures: int = 0
+    """Steps that did not succeed: a page that could not be had or stored."""
 
 
 class RepairStore(Protocol):
@@ -115,6 +117,7 @@ class Repairer:
             "repair_pages": counts.pages,
             "repaired_rows": counts.rows,
             "repairs_closed": counts.closed,
+            "repair_failures": counts.failures,
         }
 
     @property
@@ -188,7 +191,8 @@ class Repairer:
         except RestRefused as error:
             if error.code != UNKNOWN_SYMBOL:
                 raise
-            await self._close(gap, Settled("unrepairable", hole.rows, note=f"the exchange refuses: {error}"))
+            note = storable(f"the exchange refuses: {error}")
+            await self._close(gap, Settled("unrepairable", hole.rows, note=note))
         else:
             if not hole.is_behind:
                 self._agenda.progressed(gap.gap_id)

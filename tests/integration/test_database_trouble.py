@@ -426,6 +426,7 @@ async def test_table_or_right_that_is_taken_away_is_waited_for(code: str, begin:
             bench.add(1, 100)
             await bench.commits()
             await admin.execute(begin)
+            await _end_other_sessions(admin)
             bench.add(101, 200)
             await bench.fails_with(code)
             await admin.execute(end)
