@@ -20,12 +20,16 @@ A stream whose ids start again from below (the testnet does so about monthly) is
 tracker; whoever counts verdicts sees that and makes a new one.
 """
 
+from bisect import insort
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 MAX_HOLES: Final = 64
 """Ranges of missing ids that a tracker remembers."""
+MAX_RECENT: Final = 64
+"""Ids that a tracker of rising ids remembers: what comes later than by so many is taken for a duplicate."""
 
 
 class Verdict(Enum):
@@ -149,15 +153,18 @@ class ConsecutiveTracker:
 class RisingTracker:
     """Ids that rise but skip: book tickers. A jump proves nothing, so there are no gaps.
 
-    While two connections bring the same ids (`overlap`), one of them may be ahead: an older id that has
-    not been seen since they both do is LATE, not a duplicate. Ids are remembered for that time only.
+    The newest `MAX_RECENT` ids are remembered: one between them that has not come yet is LATE, and what is
+    below them all is DUPLICATE. While two connections bring the same ids (`overlap`), one of them may be far
+    ahead, and all ids since are remembered.
     """
 
-    __slots__ = ("_seen", "_since_id", "last_id")
+    __slots__ = ("_recent", "_remember", "_seen", "_since_id", "last_id")
 
     def __init__(self, last_id: int | None) -> None:
         """Begin after `last_id`, the newest id that is kept already (None: whatever comes is first)."""
         self.last_id = last_id
+        self._recent: deque[int] = deque(maxlen=MAX_RECENT)  # ascending
+        self._remember = self._recent.append
         self._seen: set[int] | None = None
         self._since_id = -1
 
@@ -171,14 +178,25 @@ class RisingTracker:
         if self.last_id is not None and update_id <= self.last_id:
             return self._late(update_id)
         self.last_id = update_id
+        self._remember(update_id)
         if self._seen is not None:
             self._seen.add(update_id)
         return Verdict.NEXT
 
     def _late(self, update_id: int) -> Verdict:
-        if self._seen is None or update_id <= self._since_id or update_id in self._seen:
+        is_within = bool(self._recent) and update_id > self._recent[0]
+        if self._seen is not None and update_id > self._since_id:
+            is_new = update_id not in self._seen
+            self._seen.add(update_id)
+        else:
+            is_new = is_within and update_id not in self._recent
+        if not is_new:
             return Verdict.DUPLICATE
-        self._seen.add(update_id)
+        if len(self._recent) < MAX_RECENT:
+            insort(self._recent, update_id)
+        elif is_within:
+            self._recent.popleft()
+            insort(self._recent, update_id)
         return Verdict.LATE
 
 

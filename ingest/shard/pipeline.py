@@ -2,9 +2,11 @@
 
 Synchronous throughout: a feed's reader calls in with each frame, the writer with each commit, and
 neither waits here. A frame that cannot be read or stored is counted, kept for inspection and never
-stops anything.
+stops anything; the stream it was about, or all of the feed when that cannot be told, may lack something
+from then on, which those whose ids do not tell are told (`Stream.doubt`).
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from ingest.store.sink import Written
 log = structlog.get_logger()
 
 _KEPT_LATENCIES = 512
+_STREAM_NAME = re.compile(rb'"stream":"([^"]+)"')
 
 
 @dataclass
@@ -138,7 +141,16 @@ class FeedLane:
                 self._on_control(item)
         except ValueError as error:
             counters.malformed += 1
+            for stream in self._concerned(data):
+                stream.doubt()
             self._on_malformed(self._number, str(error), data)
+
+    def _concerned(self, frame: bytes) -> Iterable[Stream]:
+        """The streams one of which has lost what was in a frame that cannot be used."""
+        if (named := _STREAM_NAME.search(frame)) is None:
+            return () if _is_notice(frame) else self._streams.values()
+        stream = self._streams.get(named[1].decode(errors="replace"))
+        return self._streams.values() if stream is None else (stream,)
 
     def overlap(self, limits: OverlapLimits) -> LaneOverlap:
         """The way in for a successor."""
@@ -154,6 +166,8 @@ class FeedLane:
     def on_held_malformed(self, name: str, data: JsonObject, error: ValueError) -> None:
         """A message that was held back cannot be stored."""
         self._counters.malformed += 1
+        if (stream := self._streams.get(name)) is not None:
+            stream.doubt()
         self._on_malformed(self._number, str(error), orjson.dumps({"stream": name, "data": data}))
 
     def on_connected(self, session: FeedSession) -> None:
@@ -197,6 +211,14 @@ class FeedLane:
 
 def _name(stream: Stream) -> str:
     return wire_name(stream.key.symbol, stream.key.kind)
+
+
+def _is_notice(frame: bytes) -> bool:
+    """Whether a frame without a stream's name is whole: then it is about something else than our data."""
+    try:
+        return type(orjson.loads(frame)) is dict
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _ignore(message: JsonObject, recv_ns: int) -> None:

@@ -143,10 +143,10 @@ class Stream:
         """
         self.news += 1
         self.last_recv_ns = recv_ns
-        self._break = None
         if self.unbroken_since_id < 0:
             self.unbroken_since_id = last_id if first_id is None else first_id
-        if last_id >= self.last_id:  # a late row, out of a hole, does not take the stream back
+        if last_id >= self.last_id:  # a late row does not take the stream back, and bridges no break
+            self._break = None
             self.last_id = last_id
             self.last_event_us = ts_us
         if self._refused is not None and self._batcher.has_room(len(row)):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ingest.binance.streams import INTERVALS
 from ingest.sequence.tracker import (
     MAX_HOLES,
+    MAX_RECENT,
     CandleTracker,
     ConsecutiveTracker,
     Filled,
@@ -220,24 +221,41 @@ def test_ranges_under_any_drop_duplicate_and_reorder(schedule: list[tuple[int, i
 
 
 def test_rising_ids_may_skip_but_not_fall() -> None:
-    """A book ticker is new when its id is above all before it."""
+    """A book ticker is new when its id is above all before it; a late one between the newest is kept."""
     tracker = RisingTracker(None)
 
-    verdicts = [tracker.accept(update_id) for update_id in (10, 10, 50, 49, 51)]
+    verdicts = [tracker.accept(update_id) for update_id in (10, 10, 50, 49, 51, 49, 9)]
 
-    assert verdicts == [NEXT, DUPLICATE, NEXT, DUPLICATE, NEXT]
+    assert verdicts == [NEXT, DUPLICATE, NEXT, LATE, NEXT, DUPLICATE, DUPLICATE]
     assert tracker.last_id == 51
 
 
+@given(ids=st.lists(st.integers(0, 400), min_size=1, max_size=300), overlaps=st.sets(st.integers(0, 299)))
+def test_rising_id_is_kept_once_whatever_its_order(ids: list[int], overlaps: set[int]) -> None:
+    """None is kept twice, and none is dropped that is among the newest and has not come before."""
+    tracker, kept, overlapping = RisingTracker(None), list[int](), False
+    for place, update_id in enumerate(ids):
+        if place in overlaps:
+            overlapping = not overlapping
+            tracker.overlap(overlapping)
+        is_owed = update_id not in kept and sorted(kept)[-MAX_RECENT:][:1] < [update_id]
+        verdict = tracker.accept(update_id)
+        if verdict is not DUPLICATE:
+            kept.append(update_id)
+        assert verdict is not DUPLICATE or not is_owed
+
+    assert len(kept) == len(set(kept))
+
+
 def test_rising_ids_of_two_connections_are_each_kept_once() -> None:
-    """While both bring them, an older id that has not been seen is late; before and after it is not."""
+    """While both bring them, an older id that has not been seen is late, however old; before it is not."""
     tracker = RisingTracker(10)
     tracker.overlap(True)
     during = [tracker.accept(update_id) for update_id in (14, 12, 14, 12, 10, 9, 15)]
     tracker.overlap(False)
 
     assert during == [NEXT, LATE, DUPLICATE, DUPLICATE, DUPLICATE, DUPLICATE, NEXT]
-    assert [tracker.accept(update_id) for update_id in (13, 16)] == [DUPLICATE, NEXT]
+    assert [tracker.accept(update_id) for update_id in (10, 11, 16)] == [DUPLICATE, DUPLICATE, NEXT]
 
 
 def test_rising_ids_may_overlap_from_the_first_one() -> None:

@@ -159,9 +159,9 @@ def agg_trade(agg_id: int) -> dict[str, object]:
     return {**trade(1), "e": "aggTrade", "a": agg_id, "f": agg_id * 2, "l": agg_id * 2 + 1}
 
 
-def book_ticker(update_id: int) -> dict[str, object]:
+def book_ticker(update_id: int, *, symbol: str = SYMBOL) -> dict[str, object]:
     sides = {"b": "100.00000000", "B": "1.00000000", "a": "100.10000000", "A": "1.00000000"}
-    return {"s": SYMBOL, "u": update_id, **sides}
+    return {"s": symbol, "u": update_id, **sides}
 
 
 def depth(first: int, final: int) -> dict[str, object]:

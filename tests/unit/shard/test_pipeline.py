@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from ingest.book.sync import BookSync
-from ingest.buffer.tables import TRADES
-from ingest.events import StreamKey
+from ingest.buffer.tables import BOOK_TICKERS, TRADES
+from ingest.events import Gap, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession
 from ingest.shard.pipeline import Commits, SessionCounters
 from ingest.store.sink import Written
@@ -55,6 +55,58 @@ def test_frame_that_cannot_be_used_is_kept_and_counted(frame: bytes) -> None:
     assert (feed, payload) == (3, frame)
     assert error
     assert bench.rows(TRADES) == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "in_doubt"),
+    [
+        (b'{"stream":"btcusdt@bookTicker","data":{"u":8,"s":"BTC', ["BTCUSDT"]),
+        (combined("ethusdt@bookTicker", {**a.book_ticker(8, symbol="ETHUSDT"), "b": [1]}), ["ETHUSDT"]),
+        (b'{"stream":"btcusdt@bookTicker","data":{"s":"BTC\xff\xfe"}}', ["BTCUSDT"]),
+        (combined("neverheard@ofThis", {"e": "neverHeardOf"}), ["BTCUSDT", "ETHUSDT"]),
+        (b'{"stre', ["BTCUSDT", "ETHUSDT"]),
+        (b"", ["BTCUSDT", "ETHUSDT"]),
+        (b"[7]", ["BTCUSDT", "ETHUSDT"]),
+        (b'{"e":"somethingNew","E":1}', []),
+    ],
+    ids=["truncated", "wrong-type", "non-utf8", "unknown-stream", "no-name", "empty", "no-object", "notice"],
+)
+def test_what_a_frame_that_cannot_be_used_may_have_held_is_in_the_ledger(
+    frame: bytes, in_doubt: list[str]
+) -> None:
+    """Of streams whose ids do not tell: the one it names, or all of the feed when that is not known."""
+    bench = Bench()
+    streams = [bench.stream("book_ticker"), bench.stream("book_ticker", symbol="ETHUSDT")]
+    lane = a_lane(streams)
+    for update_id in (5, 9):
+        for stream in streams:
+            name = f"{stream.symbol.lower()}@bookTicker"
+            lane.on_frame(combined(name, a.book_ticker(update_id, symbol=stream.symbol)), RECV_NS)
+        if update_id == 5:
+            lane.on_frame(frame, RECV_NS)
+
+    gaps = [gap for gap in bench.gaps(BOOK_TICKERS) if isinstance(gap, Gap)]
+    assert [(gap.key.symbol, gap.first_id, gap.last_id, gap.cause) for gap in gaps] == [
+        (symbol, 6, 8, "sequence") for symbol in in_doubt
+    ]
+
+
+def test_late_row_bridges_no_break() -> None:
+    """A book ticker from before a reconnect says nothing of what was missed in it."""
+    bench = Bench()
+    stream = bench.stream("book_ticker")
+    for update_id in (5, 9):
+        stream.accept(a.book_ticker(update_id), RECV_NS)
+    stream.broke()
+    for update_id in (7, 12):
+        stream.accept(a.book_ticker(update_id), RECV_NS)
+
+    batch = bench.taken(BOOK_TICKERS)
+    assert batch is not None
+    assert len(batch.rows) == 4
+    (gap,) = batch.gaps
+    assert isinstance(gap, Gap)
+    assert (gap.first_id, gap.last_id, gap.cause) == (10, 11, "disconnect")
 
 
 def test_answers_go_to_the_feed() -> None:
@@ -130,10 +182,11 @@ def test_two_connections_may_be_of_different_speed() -> None:
     for update_id in (8, 7, 7, 8, 5):
         stream.accept(a.book_ticker(update_id), RECV_NS)
     lane.on_disconnected(A_SESSION, replace(AN_END, seamless=True))
-    stream.accept(a.book_ticker(6), RECV_NS)
+    for update_id in (4, 7):
+        stream.accept(a.book_ticker(update_id), RECV_NS)
 
     assert bench.rows(stream.table) == 3
-    assert stream.duplicates == 4
+    assert stream.duplicates == 5
 
 
 def test_streams_come_and_go() -> None:
