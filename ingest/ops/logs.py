@@ -30,6 +30,9 @@ HIDDEN = "***"
 MAX_DEPTH = 6
 _OUR_HANDLER = "ingest"
 
+_DRIVER = "asyncpg"
+_DRIVER_POOL = "asyncpg.pool"
+_UNASKED = "Future exception was never retrieved"
 # Libraries that tell at INFO or DEBUG what our own events tell better, or tell it once per message.
 _QUIET_LIBRARIES = ("aiohttp.access", "asyncio", "binance", "urllib3", "websockets")
 
@@ -133,11 +136,25 @@ def _install(handlers: list[logging.Handler], level: int) -> None:
         old.close()
     for handler in handlers:
         handler.name = _OUR_HANDLER
+        handler.addFilter(_is_news)
         root.addHandler(handler)
     root.setLevel(level)
     for library in _QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(capture=True)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what the database driver leaves behind, with a traceback, for each connection that it loses.
+
+    Whoever used the connection has told of it; these are the pool's own attempts, and answers that nobody
+    waits for any more.
+    """
+    if record.name == _DRIVER_POOL:
+        return record.levelno > logging.WARNING
+    kind = record.exc_info[0] if record.exc_info else None
+    is_drivers = kind is not None and kind.__module__.partition(".")[0] == _DRIVER
+    return not (is_drivers and record.name == "asyncio" and record.getMessage().startswith(_UNASKED))
 
 
 # A database URL that is itself malformed (a raw slash in the password) must not show it either, so for

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import structlog
 from hypothesis import given
@@ -85,6 +86,22 @@ def test_talkative_libraries_are_heard_from_warning_on(name: str) -> None:
     logging.getLogger(name).warning("trouble")
 
     assert [line["event"] for line in lines(stream)] == ["trouble"]
+
+
+def test_lost_connections_of_the_database_are_not_told_by_the_driver_too() -> None:
+    """A future of the driver's that nobody waits for any more is no news; one of anybody else's is."""
+    stream = json_logs()
+    unasked = "Future exception was never retrieved\nfuture: <Future finished>"
+    logging.getLogger("asyncpg.pool").warning("Failed to restore the pool connection floor; retrying")
+    for error in (asyncpg.ConnectionDoesNotExistError("closed"), OSError("reset")):
+        logging.getLogger("asyncio").error(unasked, exc_info=error)
+    logging.getLogger("asyncio").error("Task was destroyed", exc_info=asyncpg.InterfaceError("x"))
+
+    told = [(line["event"], str(line["exception"]).splitlines()[-1]) for line in lines(stream)]
+    assert told == [
+        (unasked, "OSError: reset"),
+        ("Task was destroyed", "asyncpg.exceptions._base.InterfaceError: x"),
+    ]
 
 
 def test_events_below_the_level_are_left_out() -> None:
