@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from ingest.clock import Clock
-from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused
+from ingest.errors import BudgetExhausted, ExchangeError
 from ingest.events import DepthSnapshot
 
 log = structlog.get_logger()
@@ -99,8 +99,6 @@ class SnapshotFetcher:
     async def _fetch_one(self, symbol: str) -> None:
         try:
             snapshot = await self._fetch(symbol)
-        except LocationRefused:
-            raise
         except (ExchangeError, BudgetExhausted) as error:
             log.warning("snapshot.failed", symbol=symbol, error=str(error))
             self._waiting.discard(symbol)

@@ -91,7 +91,7 @@ class Feed:
         self._last_frame_ns = 0
 
     async def run(self) -> None:
-        """Keep the feed up until cancelled. Raises what retrying cannot heal (LocationRefused)."""
+        """Keep the feed up until cancelled. Raises LocationRefused if it has never been up."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((FeedClosed, BudgetExhausted)), wait=self._wait_s, reraise=True
         )
@@ -244,7 +244,9 @@ class Feed:
             await session.dial()
         except (FeedClosed, LocationRefused, BudgetExhausted) as error:
             self._not_connected(error)
-            return error
+            # A place that was served is not refused for good by one answer; other feeds still receive.
+            was_served = isinstance(error, LocationRefused) and self._epochs > 0
+            return FeedClosed(str(error)) if was_served else error
         self._opened(session)
         closed, how = FeedClosed("stopped"), FeedEvent.STOP
         try:

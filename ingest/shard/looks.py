@@ -15,7 +15,7 @@ import structlog
 from ingest.binance.limits import depth_weight
 from ingest.book.depths import DepthGoals, Look, next_audit, next_deepening
 from ingest.clock import Clock
-from ingest.errors import BudgetExhausted, ExchangeError, LocationRefused
+from ingest.errors import BudgetExhausted, ExchangeError
 from ingest.events import DepthSnapshot
 from ingest.shard.books import Books
 
@@ -69,7 +69,7 @@ class Looks:
         self._audit_at_s = clock.monotonic_s() + rng.uniform(0.5, 1.0) * limits.audit_every_s
 
     async def run(self) -> None:
-        """Look until cancelled. Raises LocationRefused."""
+        """Look until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             while (look := self._next()) is not None and await self._carry_out(look):
@@ -93,8 +93,6 @@ class Looks:
             return False
         try:
             snapshot = await self._fetch(look.symbol, look.levels)
-        except LocationRefused:
-            raise
         except (ExchangeError, BudgetExhausted) as error:
             log.info("look.failed", symbol=look.symbol, why=look.why, error=str(error))
             self._told.on_failed(look.symbol)

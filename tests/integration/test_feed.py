@@ -180,8 +180,19 @@ async def test_refused_handshakes_climb_the_backoff(
         assert silent.ends == []
 
 
+async def test_place_that_was_served_is_dialled_on_when_refused(silent: Wire) -> None:
+    """HTTP 451 in the middle of a run may be one server's, and other feeds receive meanwhile."""
+    async with silent.running(silent.feed()) as feed:
+        await until(lambda: feed.phase is FeedPhase.LIVE)
+        silent.double.add_fault(faults.Refuse(status=451, n=2))
+        silent.double.add_fault(faults.Reset())
+        await silent.until_live_again(feed)
+
+        assert silent.budget.used(Budget.CONNECTS) == 4
+
+
 async def test_refused_location_is_fatal(silent: Wire) -> None:
-    """HTTP 451 will not change by dialling again."""
+    """HTTP 451 at the first attempt will not change by dialling again."""
     silent.double.add_fault(faults.Refuse(status=451))
     with pytest.raises(LocationRefused, match="451"):
         async with asyncio.timeout(DEADLINE_S):

@@ -123,7 +123,7 @@ async def test_nothing_is_looked_at_while_the_budget_is_tight() -> None:
     assert [levels for _, levels, _ in shelf.looks] == [100, 1_000]
 
 
-@pytest.mark.parametrize("trouble", [RestUnavailable("503"), BudgetExhausted("full")])
+@pytest.mark.parametrize("trouble", [RestUnavailable("503"), LocationRefused("451"), BudgetExhausted("full")])
 async def test_look_that_fails_is_told_and_tried_again_later(
     trouble: ExchangeError | BudgetExhausted,
 ) -> None:
@@ -144,14 +144,3 @@ async def test_book_that_is_lost_meanwhile_is_not_fetched() -> None:
         await asyncio.sleep(25)
 
     assert shelf.looks == []
-
-
-async def test_refused_location_ends_the_looks() -> None:
-    """HTTP 451 concerns the whole place."""
-    shelf = Shelf("A")
-    shelf.trouble = LocationRefused("451")
-    with pytest.raises(ExceptionGroup) as ended:
-        async with running(shelf):
-            await asyncio.sleep(25)
-
-    assert ended.value.split(LocationRefused)[1] is None

@@ -155,13 +155,15 @@ async def test_waiting_symbol_does_not_hold_up_others() -> None:
         assert exchange.got == ["BTCUSDT", "SLOWUSDT"]
 
 
-async def test_refused_location_ends_the_shard() -> None:
-    """HTTP 451 concerns the whole place, and no book can be had."""
+async def test_refused_location_is_a_snapshot_that_failed() -> None:
+    """HTTP 451 from REST takes down no feed that receives; the book's machine asks again."""
     exchange = Exchange()
     exchange.troubles["BTCUSDT"] = [LocationRefused("451")]
-    with pytest.raises(ExceptionGroup) as ended:
-        async with running(exchange) as fetcher:
-            fetcher.request("BTCUSDT", 0)
-            await after(10)
+    async with running(exchange) as fetcher:
+        fetcher.request("BTCUSDT", 0)
+        await after(10)
+        assert exchange.failed == ["BTCUSDT"]
+        fetcher.request("BTCUSDT", 1)
+        await after(10)
 
-    assert ended.value.split(LocationRefused)[1] is None
+        assert exchange.got == ["BTCUSDT"]
