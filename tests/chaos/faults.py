@@ -73,11 +73,17 @@ def _stop_shard(for_s: float, stage: Stage, rng: Random) -> None:
 
 def _stop_for(pids: list[int], for_s: float) -> None:
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _freeze(pids)
         time.sleep(for_s)
     finally:
         thaw(pids)
+
+
+def _freeze(pids: list[int]) -> None:
+    """Some are a database's helpers, which come and go."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
 
 
 def _signal_supervisor(number: signal.Signals, stage: Stage, _: Random) -> None:
@@ -128,8 +134,7 @@ def _spool_damaged(damage: Callable[[bytearray, Random], None], stage: Stage, rn
     shard = rng.randrange(2)
     pids = stage.database_pids()
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _freeze(pids)
         board = board_path(stage.service.data_dir, shard)
         wait_until(
             "rows go to the disk", lambda: read_board(board).header.spooled_rows > _SPOOLED, deadline_s=60.0
