@@ -139,7 +139,7 @@ def _find_detection(stage: Stage, row: Row, begun_s: float, begun_wall_s: float,
     found: list[tuple[float, str]] = []
     for line in stage.all_lines(since_s=begun_s):
         if line.event in _TOLD or line.fields.get("level") in _WARNINGS:
-            found.append((line.at_s - begun_s, line.event))
+            found.append((line.at_s - begun_s, line.event.partition("\n")[0]))
             break
     state = next(
         (
