@@ -50,6 +50,29 @@ def test_time_that_cannot_be_read_is_wrong_use(capsys: pytest.CaptureFixture[str
     assert "--at" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0001-01-01",
+        "0001-01-01T00:00+12:00",
+        "1969-12-31T23:59:59",
+        "2200-01-01",
+        "9999-12-31T23:59:59.999999",
+        "9999-12-31T23:59:59-12:00",
+    ],
+)
+@pytest.mark.parametrize("option", ["book --at", "backfill --from", "verify --from"])
+def test_time_that_no_exchange_has_is_wrong_use(
+    option: str, time: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told as such, instead of as whatever fails first behind it."""
+    command, flag = option.split()
+
+    assert _run(command, "BTCUSDT", flag, time) == 2
+    told = capsys.readouterr().err
+    assert f"'{flag}': '{time}' lies before 1970 or behind 2199" in told
+
+
 def test_unreachable_database_is_an_error_without_its_password(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
