@@ -11,8 +11,10 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
+import click
 
 from ingest.binance import archive
 from ingest.binance.frames import MalformedFrame
@@ -27,6 +29,22 @@ _CHECKSUM_BYTES: Final = 4_096
 
 class ArchiveDamaged(ExchangeError):
     """A file of the archive is not what its checksum says, or not what an archive holds."""
+
+
+def archive_place(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """The callback of an option that is a folder that is there, or an address."""
+    if text is None or ("://" not in text and text and Path(text).is_dir()):
+        return text
+    if "://" not in text:
+        raise click.BadParameter(f"there is no folder {text!r}")
+    try:
+        is_known = urlsplit(text).scheme in {"http", "https"} and bool(urlsplit(text).hostname)
+    except ValueError:
+        is_known = False
+    if not is_known:
+        # Not quoted: it may hold a password.
+        raise click.BadParameter("an address begins with http:// or https:// and a host")
+    return text
 
 
 @asynccontextmanager
@@ -71,7 +89,9 @@ async def _downloaded(address: str, path: Path) -> str:
                 _check_status(answer)
                 await _save(answer, path)
     except (aiohttp.ClientError, OSError) as error:
-        raise RestUnavailable(f"{address}: {type(error).__name__}: {error}") from error
+        parts = urlsplit(address)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        raise RestUnavailable(f"{shown}: {type(error).__name__}: {error}") from error
     return text
 
 
@@ -104,14 +124,27 @@ def _verify(path: Path, checksum: str, *, name: str = "") -> None:
 
 
 def chunks(path: Path, symbol: str, kind: str) -> Iterator[list[Fact]]:
-    """The day's trades in the order of the file, some thousands at a time. ArchiveDamaged."""
+    """The day's trades in the order of the file, some thousands at a time, each time with higher ids.
+
+    Raises ArchiveDamaged.
+    """
+    highest = -1
     try:
         with zipfile.ZipFile(path) as packed, packed.open(_only_member(packed)) as raw:
             facts = _facts(symbol, kind, io.TextIOWrapper(raw, encoding="utf-8", errors="replace"))
             while chunk := list(islice(facts, _CHUNK_ROWS)):
+                _check_rising(highest, chunk)
+                highest = max(fact.row_id for fact in chunk)
                 yield chunk
     except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError, EOFError) as error:
         raise ArchiveDamaged(f"{path.name}: {error}") from error
+
+
+def _check_rising(highest: int, chunk: list[Fact]) -> None:
+    """What lies behind its place would be compared with rows that were compared before, or with none."""
+    lowest = min(fact.row_id for fact in chunk)
+    if lowest <= highest:
+        raise ValueError(f"its ids do not rise, {lowest} comes behind {highest}")
 
 
 def _only_member(packed: zipfile.ZipFile) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ingest.binance.archive import KINDS
 from ingest.binance.limits import MAX_ROWS
-from ingest.cli.archive import chunks, day_file
+from ingest.cli.archive import archive_place, chunks, day_file
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option, moment
 from ingest.cli.past import Bench, open_bench, persistently, span_of
@@ -63,6 +63,7 @@ class _Span(NamedTuple):
 @click.option("--kind", type=click.Choice(KINDS), default="trade", show_default=True)
 @click.option(
     "--archive",
+    callback=archive_place,
     metavar="FOLDER|URL",
     help="Compare with daily archives instead of REST: files in a folder, or below an address such as"
     " https://data.binance.vision.",

@@ -7,6 +7,7 @@ import http.server
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -315,3 +316,52 @@ def test_archive_that_holds_something_else_is_named(tmp_path: Path, members: dic
 
     with pytest.raises(ArchiveDamaged, match=r"a\.zip"):
         list(chunks(path, "BTCUSDT", "trade"))
+
+
+@pytest.mark.parametrize(("ids", "told"), [((8, 7, 10, 9), None), ((8, 7, 10, 9, 6), "6 comes behind 10")])
+def test_archive_whose_ids_fall_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: tuple[int, ...], told: str | None
+) -> None:
+    """What comes behind its place would be compared with nothing; what is read at once has no order."""
+    monkeypatch.setattr("ingest.cli.archive._CHUNK_ROWS", 2)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        lines = (f"{row_id},1.0,2.0,2.0,1795359675937,True,True\n" for row_id in ids)
+        packed.writestr("a.csv", "".join(lines))
+
+    with (
+        nullcontext() if told is None else pytest.raises(ArchiveDamaged, match=rf"a\.zip: its ids .* {told}")
+    ):
+        assert [len(chunk) for chunk in chunks(path, "BTCUSDT", "trade")] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("", "there is no folder ''"),
+        ("/no/such", "there is no folder '/no/such'"),
+        ("ftp://u:hunter2@127.0.0.1", "an address begins with http"),
+        ("https://", "an address begins with http"),
+        ("http://[u:hunter2", "an address begins with http"),
+    ],
+)
+def test_place_that_can_hold_no_archive_is_wrong_use(
+    place: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is begun, and without its password."""
+    assert _run("verify", "BTCUSDT", "--from", "2026-01-01", "--archive", place) == 2
+    message = capsys.readouterr().err
+    assert told in message
+    assert "hunter2" not in message
+
+
+def test_archive_that_does_not_answer_is_named_without_its_password(
+    configured: str, past: Past, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1."""
+    place = "http://u:hunter2@127.0.0.1:1/below"
+
+    assert _run("verify", *_span(past), "--archive", place) == 1
+    message = capsys.readouterr().err
+    assert "http://127.0.0.1:1/below/data/spot/daily" in message
+    assert "hunter2" not in message
