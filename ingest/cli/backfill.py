@@ -13,7 +13,7 @@ from ingest.binance.limits import MAX_ROWS
 from ingest.binance.streams import ID_RULE, REPAIRABLE, interval_of
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option, moment
-from ingest.cli.past import Bench, open_bench, persistently, span_of
+from ingest.cli.past import Bench, open_bench, persistently, span_of, span_or_wrong_use
 from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
@@ -52,9 +52,8 @@ def backfill(
     """
     settings = load_settings(config_file)
     now_us = SystemClock().wall_ns() // 1_000
-    span = (microseconds(since), now_us if until is None else microseconds(until))
-    if span[0] >= span[1]:
-        raise click.BadParameter("must be before --to", param_hint="--from")
+    until_us = None if until is None else microseconds(until)
+    span = span_or_wrong_use(microseconds(since), until_us, default_us=now_us, now_us=now_us)
     wanted = kinds or tuple(kind for kind in settings.spot.kinds if kind in REPAIRABLE)
     if not wanted:
         raise click.UsageError("no configured kind can be had again: name one with --kind")

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, TypeVar
 
+import click
+
 from ingest.binance.rest import RestClient
 from ingest.binance.streams import interval_of
 from ingest.clock import SystemClock
@@ -48,6 +50,21 @@ async def open_bench(settings: Settings, database_url: str, application: str) ->
             yield Bench(rest, sink)
     finally:
         budget.close()
+
+
+def span_or_wrong_use(
+    since_us: int, until_us: int | None, *, default_us: int, now_us: int
+) -> tuple[int, int]:
+    """What --from and --to mean; BadParameter when nothing lies between. The future is nobody's yet."""
+    if until_us is None:
+        if since_us >= default_us:
+            raise click.BadParameter("lies in the future, or is too young", param_hint="--from")
+        return since_us, default_us
+    if since_us >= until_us:
+        raise click.BadParameter("must be before --to", param_hint="--from")
+    if since_us >= now_us:
+        raise click.BadParameter("lies in the future", param_hint="--from")
+    return since_us, min(until_us, now_us)
 
 
 async def persistently(operation: Callable[[], Awaitable[T]]) -> T:

@@ -18,7 +18,7 @@ from ingest.binance.limits import MAX_ROWS
 from ingest.cli.archive import archive_place, chunks, day_file
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option, moment
-from ingest.cli.past import Bench, open_bench, persistently, span_of
+from ingest.cli.past import Bench, open_bench, persistently, span_of, span_or_wrong_use
 from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
@@ -59,7 +59,13 @@ class _Span(NamedTuple):
 @click.command()
 @click.argument("symbol")
 @click.option("--from", "since", required=True, callback=moment, metavar="TIME", help="ISO 8601, UTC.")
-@click.option("--to", "until", callback=moment, metavar="TIME", help="Exclusive; default: a minute ago.")
+@click.option(
+    "--to",
+    "until",
+    callback=moment,
+    metavar="TIME",
+    help="Exclusive; default: a minute ago, as what is younger may be on its way.",
+)
 @click.option("--kind", type=click.Choice(KINDS), default="trade", show_default=True)
 @click.option(
     "--archive",
@@ -84,10 +90,9 @@ def verify(
     """
     settings = load_settings(config_file)
     now_us = SystemClock().wall_ns() // 1_000
-    to_us = now_us - _SETTLED_AFTER_US if until is None else microseconds(until)
-    span = _Span(StreamKey("spot", symbol.upper(), kind), microseconds(since), to_us)
-    if span.from_us >= span.to_us:
-        raise click.BadParameter("must be before --to", param_hint="--from")
+    until_us, settled_us = None if until is None else microseconds(until), now_us - _SETTLED_AFTER_US
+    bounds = span_or_wrong_use(microseconds(since), until_us, default_us=settled_us, now_us=now_us)
+    span = _Span(StreamKey("spot", symbol.upper(), kind), *bounds)
     account = asyncio.run(_compare(settings, span, archive))
     _print(account, span)
     return 0 if account.is_equal else _DIFFERENT

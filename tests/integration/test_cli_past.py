@@ -144,12 +144,24 @@ def test_gap_of_the_ledger_that_is_whole_afterwards_is_closed(configured: str, p
 def test_time_in_which_nothing_happened_needs_nothing(
     configured: str, past: Past, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After the newest trade."""
-    since = _iso(past.to_ms + 3_600_000)
-    until = _iso(past.to_ms + 7_200_000)
+    """Before the first trade."""
+    since = _iso(past.from_ms - 7_200_000)
+    until = _iso(past.from_ms - 3_600_000)
 
     assert _run("backfill", past.symbol, "--from", since, "--to", until) == 0
     assert "trade: nothing happened in this time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["backfill", "verify"])
+def test_future_is_wrong_use(
+    configured: str, past: Past, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """With or without an end; one that ends in the future ends now."""
+    for until in (("--to", "2198-01-02"), ()):
+        assert _run(command, past.symbol, "--from", "2198-01-01", *until) == 2
+        assert "in the future" in capsys.readouterr().err
+    assert _run("backfill", past.symbol, "--from", "1970-01-01", "--to", "2199-12-31", "--kind", "trade") == 0
+    assert _stored_ids(configured) == [row["id"] for row in past.trades]
 
 
 @pytest.mark.parametrize("command", ["backfill", "verify"])

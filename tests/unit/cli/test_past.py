@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import click
 import pytest
 
-from ingest.cli.past import persistently, span_of
+from ingest.cli.past import persistently, span_of, span_or_wrong_use
 from ingest.errors import ExchangeError, RestRefused, RestUnavailable
 from ingest.events import AggTrade, Kline, StreamKey, Trade
 
@@ -90,6 +91,27 @@ async def test_candle_that_is_open_is_left_to_the_stream() -> None:
     """The one before it is the last; alone it is none."""
     assert await ids("kline_1m", 12, 99, now=19.5) == (12 * 60_000, 18 * 60_000)
     assert await ids("kline_1m", 19, 99, now=19.5) is None
+
+
+@pytest.mark.parametrize(("since", "until", "span"), [(5, None, (5, 19)), (5, 7, (5, 7)), (5, 99, (5, 20))])
+def test_span_ends_now_at_the_latest(since: int, until: int | None, span: tuple[int, int]) -> None:
+    """What is stored while the exchange is asked would have no other side to be compared with."""
+    assert span_or_wrong_use(since, until, default_us=19, now_us=20) == span
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "told"),
+    [
+        (19, None, "in the future, or is too young"),
+        (5, 5, "before --to"),
+        (30, 20, "before --to"),
+        (30, 40, "in the future"),
+    ],
+)
+def test_span_that_has_nothing_in_it_is_wrong_use(since: int, until: int | None, told: str) -> None:
+    """And says which of the two times is wrong."""
+    with pytest.raises(click.BadParameter, match=told):
+        span_or_wrong_use(since, until, default_us=19, now_us=20)
 
 
 @pytest.mark.virtual_time
