@@ -1,12 +1,13 @@
 """`ingest verify`: what is stored against what the exchange says happened, row by row."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 from rich.markup import escape
@@ -28,6 +29,9 @@ from ingest.sequence.verify import Account, Fact, agg_trade_fact, trade_fact
 from ingest.store.instants import instant, microseconds
 from ingest.store.statements import statement
 
+if TYPE_CHECKING:
+    from ingest.cli.tables import Record
+
 _DIFFERENT = 3
 _SETTLED_AFTER_US: Final = 60_000_000
 """What is younger may be on its way still."""
@@ -36,6 +40,7 @@ _SLACK_US: Final = 60_000_000
 """How far our time of a row may be wrong and the row still be compared instead of missed."""
 
 _ALL_IDS: Final = 2**63 - 1
+_PAGE_ROWS: Final = 20_000
 
 
 class _Span(NamedTuple):
@@ -119,24 +124,72 @@ async def _stretches(
     bench: Bench, span: _Span, theirs: "AsyncGenerator[list[Fact], None]"
 ) -> "AsyncGenerator[tuple[list[Fact], list[Fact]], None]":
     """Both sides of one stretch of ids after another; together all that is stored in the span."""
-    after_id, after_us = -1, span.from_us
+    after_id, after_us, seen = -1, span.from_us, _Seen()
     async for facts in theirs:
         last_id = max(fact.row_id for fact in facts)
         last_us = max(fact.ts_ms for fact in facts) * 1_000
         if last_id > after_id:
             bounds = (after_us - _SLACK_US, last_us + _SLACK_US)
-            yield await _ours(bench, span, (after_id, last_id), bounds), facts
+            yield await _ours(bench, span, (after_id, last_id), bounds, seen), facts
             after_id, after_us = last_id, last_us
-    yield await _ours(bench, span, (after_id, _ALL_IDS), (after_us - _SLACK_US, span.to_us)), []
+    yield await _ours(bench, span, (after_id, _ALL_IDS), (after_us - _SLACK_US, span.to_us), seen), []
+    async with aclosing(_strays(bench, span, seen)) as strays:
+        async for rows in strays:
+            yield rows, []
 
 
-async def _ours(bench: Bench, span: _Span, ids: tuple[int, int], times_us: tuple[int, int]) -> list[Fact]:
+class _Seen:
+    """Which stored rows were compared: those with ids of a stretch, as far as they lie around its time."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._last_ids: list[int] = []
+        self._times_us: list[tuple[int, int]] = []
+
+    def add(self, last_id: int, times_us: tuple[int, int], rows: int) -> None:
+        """The stretch of ids up to `last_id`, behind the one before."""
+        self._last_ids.append(last_id)
+        self._times_us.append(times_us)
+        self.rows += rows
+
+    def has(self, row_id: int, ts_us: int) -> bool:
+        since, until = self._times_us[bisect_left(self._last_ids, row_id)]
+        return since <= ts_us <= until
+
+
+async def _ours(
+    bench: Bench, span: _Span, ids: tuple[int, int], times_us: tuple[int, int], seen: _Seen
+) -> list[Fact]:
     """Stored rows with ids above the first and up to the second, as far as they lie in the span."""
     since, until = max(times_us[0], span.from_us), min(times_us[1], span.to_us - 1)
     arguments = (span.key.market, span.key.symbol, *ids, instant(since), instant(until))
     async with bench.sink.session() as connection:
         rows = await connection.fetch(statement(f"verify_{span.key.kind}"), *arguments)
-    return [Fact(row["id"], microseconds(row["ts"]) // 1_000, tuple(row["fields"])) for row in rows]
+    seen.add(ids[1], (since, until), len(rows))
+    return [_fact(row) for row in rows]
+
+
+async def _strays(bench: Bench, span: _Span, seen: _Seen) -> "AsyncGenerator[list[Fact], None]":
+    """Stored rows whose time is far from that of their id's neighbours; mostly there are none."""
+    of_symbol = (span.key.market, span.key.symbol)
+    after_us, after_id, until = span.from_us, -1, instant(span.to_us - 1)
+    async with bench.sink.session() as connection:
+        counting = statement(f"verify_count_{span.key.kind}")
+        if await connection.fetchval(counting, *of_symbol, instant(after_us), until) <= seen.rows:
+            return
+    reading = statement(f"verify_by_time_{span.key.kind}")
+    while True:
+        place = (instant(after_us), after_id, until, _PAGE_ROWS)
+        async with bench.sink.session() as connection:
+            rows = await connection.fetch(reading, *of_symbol, *place)
+        if not rows:
+            return
+        after_us, after_id = microseconds(rows[-1]["ts"]), rows[-1]["id"]
+        yield [_fact(row) for row in rows if not seen.has(row["id"], microseconds(row["ts"]))]
+
+
+def _fact(row: "Record") -> Fact:
+    return Fact(row["id"], microseconds(row["ts"]) // 1_000, tuple(row["fields"]))
 
 
 # --- the exchange's side ----------------------------------------------------------------------------

@@ -224,6 +224,29 @@ def test_difference_from_rest_is_found_row_by_row(
     assert all(str(each) in shown for each in spoilt)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_row_far_from_the_time_of_its_id_is_found(
+    configured: str, past: Past, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A row too many, and one that was moved: missing at its place, extra at the other."""
+    assert _run("backfill", *_span(past), "--kind", kind) == 0
+    table, row_id = f"spot_raw.{kind}s", f"{kind}_id"
+    ids = [row[0] for row in _sql(configured, f"SELECT {row_id} FROM {table} ORDER BY 1")]
+    _sql(configured, f"CREATE TABLE one AS SELECT * FROM {table} WHERE {row_id} = $1", ids[-50])
+    _sql(configured, "UPDATE one SET ts = ts - interval '30 min'")
+    _sql(configured, f"INSERT INTO {table} SELECT * FROM one")
+    move = f"UPDATE {table} SET ts = ts - interval '31 min' WHERE {row_id} = $1"
+    _sql(configured, move, ids[-20])
+    capsys.readouterr()
+
+    earlier = (past.symbol, "--from", _iso(past.from_ms - 3_600_000), "--to", _iso(past.to_ms))
+    assert _run("verify", *earlier, "--kind", kind) == 3
+    shown = capsys.readouterr().out
+    assert "1 missing, 2 extra, 0 different" in shown
+    assert shown.count(str(ids[-20])) == 2
+    assert f"stored {len(ids) + 1:,}, at the exchange {len(ids):,}" in shown
+
+
 def _archive(past: Past, folder: Path, *, skip: int | None = None) -> None:
     """The archive's files of all days on which the double was up, in microseconds."""
     folder.mkdir(parents=True, exist_ok=True)
