@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace, TracebackType
 from typing import Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import orjson
@@ -34,6 +34,7 @@ Answer = TypeVar("Answer")
 
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
+_SHOWN_CHARACTERS = 80
 """How long to be quiet when the answer does not say: the shortest ban is two minutes."""
 
 
@@ -186,7 +187,7 @@ class RestClient:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._client._get(path, data=query)
         except BinanceAPIException as error:
-            raise await self._refusal(path, error) from error
+            raise await self._refusal(path, query, error) from error
         except (BinanceRequestException, aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise RestUnavailable(f"{path}: {type(error).__name__}: {error}") from error
         try:
@@ -194,7 +195,7 @@ class RestClient:
         except parse.MalformedFrame as error:
             raise RestUnavailable(f"{path}: {error}") from error
 
-    async def _refusal(self, path: str, error: BinanceAPIException) -> ExchangeError:
+    async def _refusal(self, path: str, query: dict[str, str], error: BinanceAPIException) -> ExchangeError:
         status = int(error.status_code)
         if status in _DEFAULT_WAIT_S:
             wait_s = _retry_after_s(error.response, _DEFAULT_WAIT_S[status])
@@ -206,7 +207,8 @@ class RestClient:
         # A 403 comes from the firewall, with an HTML body that says nothing; it heals with time.
         if status >= 500 or status in {403, 408}:
             return RestUnavailable(f"{path}: HTTP {status}")
-        return RestRefused(f"{path}: HTTP {status}: {error.code} {error.message}", code=int(error.code))
+        message = f"{_asked(path, query)}: HTTP {status}: {error.code} {error.message}"
+        return RestRefused(message, code=int(error.code))
 
     async def _on_request_end(
         self, _: aiohttp.ClientSession, __: SimpleNamespace, ended: aiohttp.TraceRequestEndParams
@@ -219,6 +221,12 @@ class RestClient:
 def _query(symbol: str, limit: int, **bounds: int | None) -> dict[str, str]:
     given = {name: str(value) for name, value in bounds.items() if value is not None}
     return {"symbol": symbol, "limit": str(limit), **given}
+
+
+def _asked(path: str, query: dict[str, str]) -> str:
+    """The call and whom it was about, for messages."""
+    symbols = query.get("symbol") or unquote(query.get("symbols", ""))
+    return f"{path} {symbols[:_SHOWN_CHARACTERS]}" if symbols else path
 
 
 def _json_list(symbols: Sequence[str]) -> str:

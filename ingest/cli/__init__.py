@@ -8,7 +8,7 @@ from types import MappingProxyType
 import click
 
 from ingest import __version__
-from ingest.errors import ConfigError, IngestError
+from ingest.errors import ConfigError, IngestError, StoreError
 
 _COMMANDS = MappingProxyType(
     {
@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ConfigError as error:
         click.echo(f"configuration:\n{error}", err=True)
         sys.exit(2)
+    except StoreError as error:
+        click.echo(f"error: database: {error}", err=True)
+        sys.exit(1)
     except IngestError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

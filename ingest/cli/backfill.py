@@ -18,6 +18,7 @@ from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
 from ingest.events import StreamKey
+from ingest.ops.logs import LogSettings, configure_logs
 from ingest.sequence.backfill import Hole, IdRange, OpenGap, settle
 from ingest.sequence.tracker import next_open_us
 from ingest.shard.history import OldRow, batch_of, fetch_page
@@ -51,6 +52,7 @@ def backfill(
     the exchange did not give all that it has.
     """
     settings = load_settings(config_file)
+    configure_logs(LogSettings(level="error"))
     now_us = SystemClock().wall_ns() // 1_000
     until_us = None if until is None else microseconds(until)
     span = span_or_wrong_use(microseconds(since), until_us, default_us=now_us, now_us=now_us)

@@ -68,14 +68,16 @@ def span_or_wrong_use(
 
 
 async def persistently(operation: Callable[[], Awaitable[T]]) -> T:
-    """Try again what time may heal, ever more slowly; the last failure leaves as it is."""
+    """Try again what time may heal, ever more slowly, and say so once; the last failure leaves as it is."""
     backoff = Backoff(BackoffLimits(), random.SystemRandom())
-    for _ in range(_ATTEMPTS - 1):
+    for attempt in range(_ATTEMPTS - 1):
         try:
             return await operation()
         except IngestError as error:
             if not error.transient:
                 raise
+            if attempt == 0:
+                click.echo(f"trying again: {error}", err=True)
         await asyncio.sleep(backoff.next_delay_s())
     return await operation()
 

@@ -24,6 +24,7 @@ from ingest.cli.tables import console
 from ingest.clock import SystemClock
 from ingest.config import Settings, load_settings
 from ingest.events import StreamKey
+from ingest.ops.logs import LogSettings, configure_logs
 from ingest.sequence.backfill import OpenGap
 from ingest.sequence.verify import Account, Fact, agg_trade_fact, trade_fact
 from ingest.store.instants import instant, microseconds
@@ -94,6 +95,7 @@ def verify(
     3 when there are, 1 when it could not be found out.
     """
     settings = load_settings(config_file)
+    configure_logs(LogSettings(level="error"))
     now_us = SystemClock().wall_ns() // 1_000
     until_us, settled_us = None if until is None else microseconds(until), now_us - _SETTLED_AFTER_US
     bounds = span_or_wrong_use(microseconds(since), until_us, default_us=settled_us, now_us=now_us)

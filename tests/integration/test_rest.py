@@ -218,8 +218,10 @@ async def test_exchange_that_is_not_there_is_unavailable(budget: SharedBudget) -
 
 
 async def test_question_that_is_wrong_is_refused_for_good(rest: RestClient) -> None:
-    """With the exchange's code and words; asking again cannot help."""
-    with pytest.raises(RestRefused, match=r"depth: HTTP 400: -1121 Invalid symbol") as refused:
+    """With whom it was about, the exchange's code and words; asking again cannot help."""
+    with pytest.raises(RestRefused, match=r'exchangeInfo \["NOSUCHUSDT"\]: HTTP 400: -1121 Invalid'):
+        await rest.exchange_info(["NOSUCHUSDT"])
+    with pytest.raises(RestRefused, match=r"depth NOSUCHUSDT: HTTP 400: -1121 Invalid symbol") as refused:
         await rest.depth("NOSUCHUSDT", 100)
 
     assert not refused.value.transient

@@ -81,6 +81,7 @@ def test_unreachable_database_is_an_error_without_its_password(
 
     assert _run("migrate") == 1
     output = capsys.readouterr()
+    assert output.err.startswith("error: database: ConnectionRefusedError")
     assert "error:" in output.err
     assert "hunter2" not in output.err + output.out
 

@@ -115,8 +115,8 @@ def test_span_that_has_nothing_in_it_is_wrong_use(since: int, until: int | None,
 
 
 @pytest.mark.virtual_time
-async def test_what_time_may_heal_is_tried_again() -> None:
-    """Until it works."""
+async def test_what_time_may_heal_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Until it works, which may take a minute: so it is said, once."""
     failures: list[ExchangeError] = [RestUnavailable("away") for _ in range(5)]
 
     async def ask() -> str:
@@ -125,6 +125,7 @@ async def test_what_time_may_heal_is_tried_again() -> None:
         return "answer"
 
     assert await persistently(ask) == "answer"
+    assert capsys.readouterr().err == "trying again: away\n"
 
 
 @pytest.mark.virtual_time
