@@ -53,19 +53,25 @@ def gaps(
 ) -> int:
     """Print the gap ledger, newest first: of SYMBOL, or of all.
 
-    Exit code 3 when a gap of this symbol and kind is still open, listed or not; else 0.
+    Exit code 3 when a gap of this symbol and kind is still open, listed or not; 1 when nothing of SYMBOL was
+    ever stored; else 0.
     """
     settings = load_settings(config_file)
     wanted = (symbol.upper() if symbol else None, kind)
     found = asyncio.run(_find(settings, wanted, state, limit))
+    if found is None:
+        click.echo(f"nothing is known of {wanted[0]}: no such symbol was ever stored here", err=True)
+        return 1
     _print_json(found) if as_json else _print_table(found)
     return _DEGRADED if found.by_state.get("open") else 0
 
 
 async def _find(
     settings: Settings, wanted: tuple[str | None, str | None], state: str | None, limit: int
-) -> _Found:
+) -> _Found | None:
     async with database_url(settings) as url, connected(url, application="ingest gaps") as connection:
+        if wanted[0] is not None and not await connection.fetchval(statement("is_known_symbol"), wanted[0]):
+            return None
         rows = await connection.fetch(statement("list_gaps"), *wanted, state, limit)
         counts = await connection.fetch(statement("count_gaps"), *wanted)
     return _Found(rows, {row["state"]: row["gaps"] for row in counts})
@@ -79,19 +85,21 @@ def _print_table(found: _Found) -> None:
     if not found.rows:
         click.echo("no such gap")
     else:
-        console().print(_table(found.rows))
+        shown = console()
+        shown.print(_table(found.rows, is_narrow=shown.is_terminal))
     total = ", ".join(f"{found.by_state[state]:,} {state}" for state in _STATES if found.by_state.get(state))
     click.echo(f"in all: {total or 'none'}")
 
 
-def _table(rows: "Sequence[Record]") -> Table:
+def _table(rows: "Sequence[Record]", *, is_narrow: bool) -> Table:
+    """Nothing of it is cut: what does not fit goes on in the next line, on a terminal in any column."""
     table = Table(title="gaps, newest first", title_justify="left")
     for name in ("stream", "state", "cause", "ids"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=not is_narrow, overflow="fold")
     for name in ("missing", "repaired"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for name in ("from (UTC)", "to", "noticed", "note"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for row in rows:
         state = row["state"]
         color = _COLORS.get(state)

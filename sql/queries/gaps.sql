@@ -18,3 +18,9 @@ SELECT state, count(*) AS gaps
 FROM ops.gaps
 WHERE ($1::text IS NULL OR symbol = $1) AND ($2::text IS NULL OR kind = $2)
 GROUP BY state;
+
+-- Whether anything is known of a symbol: no gap of a misspelt one is no good news.
+-- name: is_known_symbol
+SELECT
+    EXISTS (SELECT FROM ops.instruments WHERE symbol = $1)
+    OR EXISTS (SELECT FROM ops.gaps WHERE symbol = $1);

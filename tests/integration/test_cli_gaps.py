@@ -68,6 +68,36 @@ def test_gaps_are_chosen_by_symbol_state_and_kind(
     assert _run("--kind", "depth") == 0
 
 
+def test_gaps_of_a_symbol_that_was_never_stored_are_an_error(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt one would look well for ever; one without gaps is well."""
+    asyncio.run(_write(configured))
+
+    assert _run("ETHUSTD") == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "nothing is known of ETHUSTD: no such symbol was ever stored here\n")
+
+
+def test_names_and_ids_are_whole_in_a_file(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many of the columns are wide."""
+    key = StreamKey("spot", "1000CATUSDT", "mini_ticker")
+    times = (NOW_US, NOW_US + 1)
+    wide = Gap(
+        key, 9_926_853_280, 9_926_853_290, *times, "row_refused", False, "a note of some words", NOW_US
+    )
+
+    async def write() -> None:
+        async with PostgresSink.opened(configured, connections=1) as sink:
+            await sink.write(a_batch([], wide))
+
+    asyncio.run(write())
+    assert _run() == 0
+    shown = capsys.readouterr().out
+    for part in ("spot:1000CATUSDT:mini_ticker", "9926853280..9926853290", "unrepairable", "row_refused"):
+        assert part in shown
+
+
 def test_unknown_state_is_wrong_use(configured: str) -> None:
     """Exit code 2."""
     assert _run("--state", "lost") == 2
