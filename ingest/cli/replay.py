@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+from ingest.cli.database import embedded_url
 from ingest.clock import SystemClock
 from ingest.errors import IngestError, leaves
 from ingest.ops.logs import LogSettings, configure_logs
@@ -23,6 +24,15 @@ from ingest.store.postgres import PostgresSink
 _DEGRADED = 3
 _MIGRATE_S = 600.0
 _TOLD_TROUBLES = 20
+_DATABASE_SCHEMES = ("postgresql://", "postgres://")
+
+
+def _into(_: click.Context, __: click.Parameter, text: str) -> str:
+    """A database or a folder; a misspelt scheme would become a folder of that name."""
+    if text.startswith(_DATABASE_SCHEMES) or (text and "://" not in text):
+        return text
+    # Not quoted: it may hold a password.
+    raise click.BadParameter("expected postgresql://… or a folder")
 
 
 @click.command()
@@ -30,6 +40,7 @@ _TOLD_TROUBLES = 20
 @click.option(
     "--into",
     required=True,
+    callback=_into,
     metavar="URL|FOLDER",
     help="The database: postgresql://…, or a data folder whose embedded one is meant (made if needed).",
 )
@@ -68,18 +79,12 @@ async def _replay(parts: Sequence[Part], into: str, report: ReplayReport) -> Non
 @asynccontextmanager
 async def _target(into: str) -> AsyncIterator[str]:
     """Where to connect: what was named, or the embedded database of a folder, which runs meanwhile."""
-    if into.startswith(("postgresql://", "postgres://")):
+    if into.startswith(_DATABASE_SCHEMES):
         yield into
         return
-    server = EmbeddedPostgres(Path(into) / "postgres")
-    running = server.url_of_running()
-    url = running or await server.start()
-    try:
+    async with embedded_url(EmbeddedPostgres(Path(into) / "postgres")) as url:
         await migrate(url, deadline_s=_MIGRATE_S)
         yield url
-    finally:
-        if running is None:
-            await server.stop()
 
 
 @contextmanager

@@ -353,3 +353,18 @@ def test_what_is_no_capture_is_told(
     assert replay(tmp_path / "empty", "--into", migrated_url) == 1
     assert replay(tmp_path / "empty") == 2
     assert replay(tmp_path / "nowhere", "--into", migrated_url) == 2
+
+
+def test_misspelt_database_does_not_become_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong use, and its password is not shown."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "foreign").write_text("not a capture")
+
+    for into in ("postgresq://u:hunter2@host/db", ""):
+        assert replay(tmp_path / "foreign", "--into", into) == 2
+        told = capsys.readouterr().err
+        assert "expected postgresql://" in told
+        assert "hunter2" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]

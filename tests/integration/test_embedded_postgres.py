@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ingest.cli.database import embedded_url
 from ingest.errors import EmbeddedServerError
 from ingest.store.embedded import EmbeddedPostgres
 from ingest.store.embedded_binaries import locate_install
@@ -375,6 +376,23 @@ async def test_second_start_beside_a_running_one_names_its_process(data_dir: Pat
         with pytest.raises(EmbeddedServerError, match=f"already in use by process {other.process.pid}"):
             await EmbeddedPostgres(data_dir, durable=False).start()
         await put(other.url, 1)
+
+
+async def test_command_waits_for_a_server_that_somebody_is_starting(data_dir: Path) -> None:
+    """It has the folder's lock long before it answers, and its database is made last of all."""
+    first, second = EmbeddedPostgres(data_dir), EmbeddedPostgres(data_dir)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        starting = group.create_task(first.start())
+        while second.url_of_running() is None:
+            await asyncio.sleep(0.01)
+        async with embedded_url(second) as url:
+            connection = await asyncpg.connect(url, timeout=10)
+            assert await connection.fetchval("SELECT current_database()") == "ingest"
+            await connection.close(timeout=10)
+        await starting
+        assert first.pid is not None
+        assert second.pid is None
+        await first.stop()
 
 
 async def test_second_object_in_the_same_process_is_refused(data_dir: Path) -> None:
