@@ -42,6 +42,10 @@ _SLACK_US: Final = 60_000_000
 
 _ALL_IDS: Final = 2**63 - 1
 _PAGE_ROWS: Final = 20_000
+_COMPARED: Final = {
+    "trade": "time, price, quantity, and 1 where the buyer is the maker",
+    "agg_trade": "time, price, quantity, 1 where the buyer is the maker, first and last trade id",
+}
 
 
 class _Span(NamedTuple):
@@ -232,16 +236,21 @@ async def _by_archive(place: str, span: _Span) -> "AsyncGenerator[list[Fact], No
 
 def _print(account: Account, span: _Span) -> None:
     if account.examples:
-        console().print(_table(account))
+        console().print(_table(account, span.key.kind))
     counts = ", ".join(f"{count:,} {kind}" for kind, count in account.counts.items())
     click.echo(f"{span.key.symbol} {span.key.kind} from {_time(span.from_us)} to {_time(span.to_us)}")
     click.echo(f"stored {account.ours:,}, at the exchange {account.theirs:,}: {counts}")
 
 
-def _table(account: Account) -> Table:
-    table = Table(title="differences, the first of them", title_justify="left")
+def _table(account: Account, kind: str) -> Table:
+    table = Table(
+        title="differences, the first of them",
+        title_justify="left",
+        caption=f"each with {_COMPARED[kind]}",
+        caption_justify="left",
+    )
     for name in ("id", "", "stored", "at the exchange"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for difference in account.examples:
         table.add_row(
             str(difference.row_id), difference.kind, _shown(difference.ours), _shown(difference.theirs)

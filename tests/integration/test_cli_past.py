@@ -221,6 +221,7 @@ def test_difference_from_rest_is_found_row_by_row(
     assert _run("verify", *_span(past)) == 3
     shown = capsys.readouterr().out
     assert "1 missing, 2 extra, 1 different" in shown
+    assert "each with time, price, quantity, and 1 where the buyer is the maker" in shown
     assert all(str(each) in shown for each in spoilt)
 
 
