@@ -34,7 +34,9 @@ _FEWEST_LEVELS = 20
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=9443, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", default=9443, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one."
+)
 @click.option(
     "--recording/--no-recording", default=True, show_default=True, help="Play the recorded BTCUSDT session."
 )

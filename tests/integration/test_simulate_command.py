@@ -87,7 +87,14 @@ def test_mistakes_in_the_fault_file_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--start", "soon"], ["--speed", "0"], ["--no-recording", "--symbols", "0"], ["--rate", "0"]]
+    "options",
+    [
+        ["--start", "soon"],
+        ["--speed", "0"],
+        ["--no-recording", "--symbols", "0"],
+        ["--rate", "0"],
+        ["--port", "99999"],
+    ],
 )
 def test_impossible_options_are_refused(options: list[str]) -> None:
     """Wrong use is exit code 2."""
