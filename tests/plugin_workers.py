@@ -1,27 +1,36 @@
 """How tests are shared out when several processes run them (`make test` takes two).
 
 A file's tests stay together, because they share what its fixtures start. The simulation runs whole services
-whose processes fill a core each: those files are one group, so that one worker runs them, one after another,
+whose processes fill a core each: those files are one share, so that one worker runs them, one after another,
 while another does the rest. They come first, as they take longest.
 """
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-_SIMULATION = Path(__file__).parent / "simulation"
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+_SIMULATION = "tests/simulation/"
+
+
+class _Shares(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+    """By file, but for the simulation."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SIMULATION if nodeid.startswith(_SIMULATION) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> _Shares:
+    """Give a worker a whole share at a time."""
+    return _Shares(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests belong to one worker, and put the longest first."""
-    if not config.pluginmanager.hasplugin("dsession") and not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        group = _SIMULATION.name if _is_simulation(item) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_is_simulation, reverse=True)
-
-
-def _is_simulation(item: pytest.Item) -> bool:
-    return _SIMULATION in item.path.parents
+    """Put the longest first where there are workers."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_SIMULATION))
