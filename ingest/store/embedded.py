@@ -195,9 +195,11 @@ class EmbeddedPostgres:
                     timeout=_CONNECT_DEADLINE_S,
                     command_timeout=_COMMAND_DEADLINE_S,
                 )
-            except _NOT_YET:
+            except _NOT_YET as error:
                 if self.pid is None:
                     raise _EndedEarly(self._how_it_ended()) from None
+                if isinstance(error, asyncpg.CannotConnectNowError):
+                    self._hasten_end()
             await asyncio.sleep(_POLL_S)
 
     # ------------------------------------------------------------------ end
@@ -214,9 +216,13 @@ class EmbeddedPostgres:
         while not self._ended.done():
             await asyncio.wait({self._ended}, timeout=_LOOK_S)
             self._folder.bound_log()
-            if is_stopping(self._folder.cluster):
-                self._send(signal.SIGINT)
+            self._hasten_end()
         return self._how_it_ended()
+
+    def _hasten_end(self) -> None:
+        """End the sessions of a server that somebody has asked to end."""
+        if is_stopping(self._folder.cluster):
+            self._send(signal.SIGINT)
 
     async def stop(self, *, deadline_s: float = 10.0) -> None:
         """Stop the server within `deadline_s`: sessions are ended and data saved, then by force.

@@ -223,6 +223,36 @@ async def test_server_that_is_asked_to_end_does_not_wait_for_its_sessions(data_d
         assert lasting.is_closed()
 
 
+class AskedToEndAtOnce(EmbeddedPostgres):
+    """Gets a SIGTERM before it was asked anything, while somebody else is connected already."""
+
+    lasting: "asyncpg.Connection[asyncpg.Record] | None" = None
+
+    async def _ensure_database(self) -> None:
+        if self.lasting is None:
+            self.lasting = await self._first_connection()
+            assert self.pid is not None
+            os.kill(self.pid, signal.SIGTERM)
+            async with asyncio.timeout(WAIT_S):
+                while not await refuses(self._url("postgres")):
+                    await asyncio.sleep(0.02)
+        await super()._ensure_database()
+
+
+@pytest.mark.deadline(120)
+async def test_server_that_is_asked_to_end_while_it_starts_ends(data_dir: Path) -> None:
+    """The start fails instead of waiting for the other session to leave; the next one succeeds."""
+    server = AskedToEndAtOnce(data_dir, durable=False)
+    try:
+        async with asyncio.timeout(90):
+            with pytest.raises(EmbeddedServerError, match="exit code 0"):
+                await server.start()
+            await server.start()
+        await put(server.url, 1)
+    finally:
+        await server.stop()
+
+
 @linux
 async def test_busy_children_of_a_killed_server_do_not_block_the_next(data_dir: Path) -> None:
     """A session in mid-query does not notice that its server was killed; it is ended, then all goes on."""
