@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ async def test_fed_database_is_fresh(switch: Switch) -> None:
     code, out, err = await switch.run("deadman")
 
     assert (code, err) == (0, "")
-    assert out.startswith("fresh: 1 streams, newest event 1 s old")
+    assert re.match(r"fresh: 1 streams, newest event \d+ s old", out)
 
 
 async def test_silence_is_exit_code_3_and_a_letter(switch: Switch) -> None:
@@ -102,11 +103,11 @@ async def test_silence_is_exit_code_3_and_a_letter(switch: Switch) -> None:
         code, out, _ = await switch.run("deadman", "--max-silence", "90")
 
     assert code == 3
-    assert out.startswith("silent: the newest committed event of all 1 streams is 1 min 40 s old")
+    assert re.match(r"silent: the newest committed event of all 1 streams is \d+ min \d+ s old", out)
     (post,) = hook.posts
     assert post["title"] == "[prod] CRITICAL: no event reaches the database"
     assert post["type"] == "failure"
-    assert "1 min 40 s old, the limit is 1 min 30 s" in post["message"]
+    assert re.search(r"\d+ min \d+ s old, the limit is 1 min 30 s", post["message"])
 
 
 async def test_table_that_nobody_writes_is_exit_code_3(switch: Switch) -> None:
@@ -115,7 +116,7 @@ async def test_table_that_nobody_writes_is_exit_code_3(switch: Switch) -> None:
     code, out, _ = await switch.run("deadman", "--table-max-age", "90")
 
     assert code == 3
-    assert out.startswith("table_old: the freshness table was last written 1 min 40 s ago")
+    assert re.match(r"table_old: the freshness table was last written \d+ min \d+ s ago", out)
 
 
 async def test_empty_table_is_exit_code_3(switch: Switch) -> None:
