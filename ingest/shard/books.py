@@ -2,9 +2,9 @@
 
 A book is stored when it becomes live (after a snapshot from the exchange), when it is known further than
 before, and every so often while it is live, so that a book at any moment can be rebuilt from the newest
-stored one before it and the deltas behind it. A book that is not live is never stored. When a book is found
-to differ from the exchange's, the updates since it last agreed go into the gap ledger: the rows are there,
-and not to be trusted.
+stored one before it and the deltas behind it. A book that is not live is never stored, and none is stored
+twice after the same update: it waits for the next one. When a book is found to differ from the exchange's,
+the updates since it last agreed go into the gap ledger: the rows are there, and not to be trusted.
 """
 
 import math
@@ -46,6 +46,10 @@ _STORED_PER_TICK = 2
 class _Kept:
     stream: DepthStream
     store_at_s: float
+    stored_id: int = -1
+    """The update that the newest stored book ends with."""
+    owed: str = ""
+    """As what it would have been stored had it changed since."""
     reason: str = "sync"
     """What a book that becomes live is stored as."""
     arrived_levels: int = 0
@@ -58,6 +62,11 @@ class _Kept:
     agreed_us: int = 0
     """The exchange's time when the book was last known to be its own."""
     differs: str = ""
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it is live, and after another update than the one it was stored at."""
+        return self.stream.book.update_id not in {None, self.stored_id}
 
 
 @dataclass
@@ -263,9 +272,9 @@ class Books:
                 self.act(action)
         now_s = self._instant.now_s
         at_once = max(_STORED_PER_TICK, math.ceil(2 * len(self._order) / self._store_every_s))
-        due = [kept for kept in self._order if kept.store_at_s <= now_s][:at_once]
+        due = [kept for kept in self._order if kept.store_at_s <= now_s and kept.has_changed][:at_once]
         for kept in due:
-            self._store(kept, "periodic")
+            self._store(kept, kept.owed or "periodic")
 
     def _book(self, symbol: str) -> BookSync:
         kept = self._kept.get(symbol)
@@ -277,11 +286,16 @@ class Books:
         return self._order[start : start + _CHECKED_PER_TICK]
 
     def _store(self, kept: _Kept, reason: str) -> None:
-        kept.store_at_s = self._instant.now_s + self._store_every_s
         stream, sync = kept.stream, kept.stream.book
         book, update_id = sync.book, sync.update_id
         if book is None or update_id is None:
             return
+        if update_id == kept.stored_id:
+            # Two rows of one update would be one key, and which of them stays would be chance.
+            kept.store_at_s, kept.owed = self._instant.now_s, reason
+            return
+        kept.store_at_s = self._instant.now_s + self._store_every_s
+        kept.stored_id, kept.owed = update_id, ""
         bids, asks, bids_known_from, asks_known_to = book.known_top(self._stored_levels)
         wall_ns = self._clock.wall_ns()
         snapshot = DepthSnapshot(

@@ -155,6 +155,7 @@ def test_live_book_is_stored_every_so_often() -> None:
     shelf.delta(1, 10)
     shelf.snapshot(10)
     shelf.stored()
+    shelf.delta(11, 12)
     shelf.bench.instant.now_s += EVERY_S
     shelf.books.tick()
     shelf.books.tick()
@@ -241,6 +242,7 @@ def test_stored_book_says_how_far_it_is_known() -> None:
 
     short = Shelf(levels=1)
     short.live()
+    short.delta(11, 12)
     short.bench.instant.now_s += EVERY_S
     short.books.tick()
     assert [row[-2:] for row in short.stored_rows()] == [[b"100.00000000", b"Infinity"]]
@@ -276,12 +278,29 @@ def test_book_that_is_deepened_is_stored_again() -> None:
     assert shelf.books.look_again(a.SYMBOL)
     assert shelf.books.known() == []
     deeper = [*BIDS, ("98.00000000", "1.00000000"), ("97.00000000", "1.00000000")]
-    shelf.snapshot(10, bids=deeper, cut_at="97.00000000")
+    shelf.delta(11, 12)
+    shelf.snapshot(12, bids=deeper, cut_at="97.00000000")
 
     ((*_, reason, known_from, _),) = shelf.stored_rows()
     assert (reason, known_from) == (b"deepened", b"97.00000000")
     assert [(known.asked, known.levels) for known in shelf.books.known()] == [(4, 4)]
     assert shelf.books.audits == AuditCounts(audits=1, levels=3)
+
+
+def test_no_update_is_stored_twice() -> None:
+    """Two rows of one update have one key: what is known more of it is stored with the next update."""
+    shelf = Shelf()
+    shelf.live(cut_at="99.00000000")
+    shelf.books.look_again(a.SYMBOL)
+    shelf.snapshot(10, bids=[*BIDS, ("98.00000000", "1.00000000")], cut_at="98.00000000")
+    shelf.bench.instant.now_s += EVERY_S
+    shelf.books.tick()
+    assert shelf.stored() == 0
+
+    shelf.delta(11, 12)
+    shelf.books.tick()
+    ((*_, reason, known_from, _),) = shelf.stored_rows()
+    assert (reason, known_from) == (b"deepened", b"98.00000000")
 
 
 def test_only_live_books_are_looked_at_again() -> None:
@@ -333,6 +352,7 @@ def test_periodic_books_keep_up_with_their_number() -> None:
     for symbol in symbols:
         shelf.delta(1, 10, symbol=symbol)
         shelf.snapshot(10, symbol=symbol)
+        shelf.delta(11, 12, symbol=symbol)
     shelf.stored()
     shelf.bench.instant.now_s += EVERY_S
     shelf.books.tick()
