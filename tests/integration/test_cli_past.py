@@ -39,6 +39,10 @@ class Past:
         self.from_ms, self.to_ms = rows[0]["time"], rows[-1]["time"] + 1
 
 
+def _exchange_ms(double: Double) -> int:
+    return int(double.ask("/api/v3/time")["serverTime"])
+
+
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
     """More than two pages of trades of the busiest symbol."""
@@ -47,7 +51,10 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
         wait_until("much is traded", lambda: max(double.happened("trade").values(), default=0) > 2_300)
         double.tell("pause")
         (symbol,) = double.happened("trade")
-        yield Past(double, symbol)
+        past = Past(double, symbol)
+        # Until then REST has no closed candle of the last second, and a moment later it would have.
+        wait_until("the last candle is closed", lambda: _exchange_ms(double) > past.to_ms + 1_000)
+        yield past
 
 
 @pytest.fixture
