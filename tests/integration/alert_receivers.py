@@ -108,12 +108,17 @@ async def smtp_server() -> AsyncIterator[Mailbox]:
     """An SMTP server on a free port."""
     box = Mailbox()
     loop = asyncio.get_running_loop()
+    before = asyncio.all_tasks()
     server = await loop.create_server(lambda: SMTP(box, hostname="localhost", loop=loop), "127.0.0.1", 0)
     box.port = server.sockets[0].getsockname()[1]
     try:
         yield box
     finally:
         server.close()
+        # Its conversations are tasks of its own, which go on for a moment after the client has hung up.
+        talking = {task for task in asyncio.all_tasks() - before if "_handle_client" in repr(task.get_coro())}
+        if talking:
+            await asyncio.wait(talking, timeout=DEADLINE_S)
 
 
 class Swallower:
