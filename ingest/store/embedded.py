@@ -16,6 +16,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from ingest.store.embedded_identity import Runner, choose_runner
 from ingest.store.embedded_pidfile import is_stopping
 from ingest.store.embedded_remains import clear_remains, end_children
 from ingest.store.embedded_settings import MARK, memory_bytes, server_settings
+from ingest.store.failures import DRIVER_ERRORS
 
 DATABASE = "ingest"
 MIN_FREE_BYTES = 200 * 1024 * 1024
@@ -44,6 +46,7 @@ _COLLISION = re.compile(r'pre-existing shared memory block|lock file ".*" alread
 _NOT_YET = (
     OSError,
     TimeoutError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
@@ -181,11 +184,12 @@ class EmbeddedPostgres:
         try:
             if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", DATABASE):
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             message = f"the database {DATABASE} cannot be made: {error}; {self._last_words()}"
             raise EmbeddedServerError(self._explain(message)) from error
         finally:
-            await connection.close(timeout=_CONNECT_DEADLINE_S)
+            with suppress(*DRIVER_ERRORS):  # it has served, or the server is gone
+                await connection.close(timeout=_CONNECT_DEADLINE_S)
 
     async def _first_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         while True:

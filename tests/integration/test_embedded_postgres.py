@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import pytest
@@ -251,6 +252,54 @@ async def test_server_that_is_asked_to_end_while_it_starts_ends(data_dir: Path) 
         await put(server.url, 1)
     finally:
         await server.stop()
+
+
+class Lost:
+    """A connection of which nothing is left."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    async def fetchval(self, *_: object) -> None:
+        raise self._error
+
+    async def close(self, **_: object) -> None:
+        raise self._error
+
+
+class LosesItsFirstConnection(EmbeddedPostgres):
+    """What asyncpg says of a server that was killed at that moment differs from time to time."""
+
+    error: BaseException = OSError()
+
+    async def _first_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await super()._first_connection()
+        connection.terminate()
+        assert self.pid is not None
+        os.kill(self.pid, signal.SIGKILL)
+        return cast("asyncpg.Connection[asyncpg.Record]", Lost(self.error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 11"),
+        asyncpg.InterfaceError("closed"),
+        TimeoutError(),
+    ],
+    ids=["internal", "interface", "timeout"],
+)
+async def test_server_that_is_killed_while_it_starts_is_a_failed_start(
+    data_dir: Path, error: BaseException
+) -> None:
+    """Whatever the driver makes of it, so that it can be tried again."""
+    server = LosesItsFirstConnection(data_dir, durable=False)
+    server.error = error
+    with pytest.raises(EmbeddedServerError, match="cannot be made"):
+        await server.start()
+
+    async with running(data_dir) as again:
+        await put(again.url, 1)
 
 
 @linux
