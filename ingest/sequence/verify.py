@@ -54,20 +54,27 @@ class Account:
         return not any(self.counts.values())
 
     def add(self, ours: Iterable[Fact], theirs: Iterable[Fact]) -> None:
-        """Compare one stretch."""
+        """Compare one stretch, in whatever order."""
         known = {fact.row_id: fact for fact in theirs}
-        seen: set[int] = set()
         self.theirs += len(known)
+        stored: dict[int, list[Fact]] = {}
         for fact in ours:
             self.ours += 1
-            other = known.get(fact.row_id)
-            if other is None or fact.row_id in seen:
-                self._found(Difference("extra", fact, None))
-            elif not _same(fact, other):
-                self._found(Difference("different", fact, other))
-            seen.add(fact.row_id)
-        for row_id in sorted(known.keys() - seen):
+            stored.setdefault(fact.row_id, []).append(fact)
+        for row_id, facts in stored.items():
+            self._compare(facts, known.get(row_id))
+        for row_id in sorted(known.keys() - stored.keys()):
             self._found(Difference("missing", None, known[row_id]))
+
+    def _compare(self, facts: list[Fact], other: Fact | None) -> None:
+        """One id: of rows that we have twice, one that agrees is the right one."""
+        if other is not None:
+            right = next((place for place, fact in enumerate(facts) if _same(fact, other)), None)
+            fact = facts.pop(right or 0)
+            if right is None:
+                self._found(Difference("different", fact, other))
+        for fact in facts:
+            self._found(Difference("extra", fact, None))
 
     def _found(self, difference: Difference) -> None:
         self.counts[difference.kind] += 1

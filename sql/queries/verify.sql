@@ -9,7 +9,7 @@ WHERE
     AND r.trade_id > $3
     AND r.trade_id <= $4
     AND r.ts BETWEEN $5 AND $6
-ORDER BY r.trade_id;
+ORDER BY r.trade_id, r.ts;
 
 -- name: verify_agg_trade
 SELECT
@@ -25,7 +25,7 @@ WHERE
     AND r.agg_trade_id > $3
     AND r.agg_trade_id <= $4
     AND r.ts BETWEEN $5 AND $6
-ORDER BY r.agg_trade_id;
+ORDER BY r.agg_trade_id, r.ts;
 
 -- All of a span, to be counted.
 -- name: verify_count_trade

@@ -47,6 +47,15 @@ def test_row_that_is_there_twice_is_extra() -> None:
     assert account([fact(1), fact(1)], [fact(1)]).counts == {"missing": 0, "extra": 1, "different": 0}
 
 
+def test_of_two_rows_of_one_id_the_right_one_counts() -> None:
+    """Whichever comes first; of two wrong ones, one is different and the other too many."""
+    right, wrong = fact(1), fact(1, ts_ms=1)
+
+    for ours in ([wrong, right], [right, wrong]):
+        assert account(ours, [right]).examples == [Difference("extra", wrong, None)]
+    assert account([wrong, wrong], [right]).counts == {"missing": 0, "extra": 1, "different": 1}
+
+
 def test_padding_of_numbers_does_not_count() -> None:
     """The value does."""
     assert account([fact(1, "1.50000000")], [fact(1, "1.5")]).is_equal
