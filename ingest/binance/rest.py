@@ -34,8 +34,9 @@ Answer = TypeVar("Answer")
 
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
-_SHOWN_CHARACTERS = 80
 """How long to be quiet when the answer does not say: the shortest ban is two minutes."""
+_SHOWN_CHARACTERS = 80
+"""Of the symbols that were asked for, in messages."""
 
 
 class RestClient:

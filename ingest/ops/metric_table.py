@@ -153,6 +153,7 @@ VIGIL_METRICS = (
     _counter("ingest_line_lead_seconds_total", _PAIR, "By how much it was, added up.", "seconds"),
     _counter("ingest_line_repairs_total", (), "Orders to lines that were behind the other one."),
     _counter("ingest_line_gaps_closed_total", (), "Gaps of one line that the other one had."),
+    _counter("ingest_line_gaps_trimmed_total", (), "Gaps of one line that the other one had in part."),
     _gauge("ingest_table_age_seconds", (), "Time since the freshness table was written.", "seconds"),
 )
 

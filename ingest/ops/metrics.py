@@ -274,6 +274,7 @@ def _put_exchange(samples: Samples, vigil: VigilFacts) -> None:
         ("ingest_table_age_seconds", vigil.table_age_s),
         ("ingest_line_repairs_total", vigil.line_repairs),
         ("ingest_line_gaps_closed_total", vigil.line_gaps_closed),
+        ("ingest_line_gaps_trimmed_total", vigil.line_gaps_trimmed),
     ):
         if value is not None:
             samples.put(name, value)

@@ -64,6 +64,7 @@ class VigilFacts:
     """By the shard whose line was first, and the other; empty while each stream has one line."""
     line_repairs: int | None = None
     line_gaps_closed: int | None = None
+    line_gaps_trimmed: int | None = None
     alerts: AlertCounts = field(default_factory=AlertCounts)
 
 
@@ -91,6 +92,7 @@ def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFa
         leads=dict(lines.leads.by_pair) if lines is not None else {},
         line_repairs=lines.orders if lines is not None else None,
         line_gaps_closed=lines.gaps_closed if lines is not None else None,
+        line_gaps_trimmed=lines.gaps_trimmed if lines is not None else None,
         alerts=_alert_counts(alerts),
     )
 

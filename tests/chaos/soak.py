@@ -186,12 +186,11 @@ def _torment(stage: Stage, row: Row, rng: Random, until_s: float, shown: Console
         shown.print(f"{time.monotonic() - begun_s:5.0f} s  {chaos.name}")
         try:
             chaos.provoke(stage, Random(rng.random()))
-            calm(stage)
+            row.recovered_s = max(row.recovered_s or 0.0, calm(stage))  # the worst of all
         except TROUBLE as error:
             row.complaints.append(f"{chaos.name} after {time.monotonic() - begun_s:.0f} s: {told(error)}")
         row.lasted_s = time.monotonic() - begun_s
         time.sleep(rng.uniform(1.0, 10.0))
-    row.recovered_s = 0.0
 
 
 if __name__ == "__main__":

@@ -89,10 +89,12 @@ def play(stage: Stage, chaos: Chaos, seed: int) -> Row:
         row.recovered_s = calm(stage)
     except TROUBLE as error:
         row.complaints.append(told(error))
-    ended_s = begun_s + row.lasted_s
-    _find_detection(stage, row, begun_s, begun_wall_s, last_gap)
-    settle(stage, row, last_gap)
-    row.repaired_s = _last_repair(stage, last_gap, begun_wall_s + ended_s - begun_s)
+    try:
+        _find_detection(stage, row, begun_s, begun_wall_s, last_gap)
+        settle(stage, row, last_gap)
+        row.repaired_s = _last_repair(stage, last_gap, begun_wall_s + row.lasted_s)
+    except TROUBLE as error:
+        row.complaints.append(told(error))
     return row
 
 

@@ -73,6 +73,7 @@ def full_vigil() -> VigilFacts:
         leads={(0, 1): Lead(31, 0.25)},
         line_repairs=32,
         line_gaps_closed=33,
+        line_gaps_trimmed=34,
         alerts=AlertCounts(
             delivered=21, failed_attempts=22, given_up=23, dropped=24, waiting=25, standing=26, held_back=27
         ),

@@ -108,9 +108,10 @@ def test_two_lines_are_told_of_where_there_are_two() -> None:
     """Who was first, and what was done for the other one."""
     leads = Leads({(0, 1): Lead(3, 0.5)})
     alone = seen_at(a_stage())
-    both = seen_at(a_stage(), lines=SimpleNamespace(leads=leads, orders=2, gaps_closed=9))
+    both = seen_at(a_stage(), lines=SimpleNamespace(leads=leads, orders=2, gaps_closed=9, gaps_trimmed=4))
 
     assert alone is not None
     assert (alone.leads, alone.line_repairs, alone.line_gaps_closed) == ({}, None, None)
     assert both is not None
     assert (both.leads, both.line_repairs, both.line_gaps_closed) == ({(0, 1): Lead(3, 0.5)}, 2, 9)
+    assert (alone.line_gaps_trimmed, both.line_gaps_trimmed) == (None, 4)
