@@ -9,19 +9,25 @@ from ingest.clock import SystemClock
 from ingest.store.migrate import migrate
 from ingest.store.partitions import ensure_partitions
 from ingest.store.sessions import connected
-from tests.plugin_database import create_database, drop_database, run_apart, with_database
+from tests.plugin_database import (
+    close_to_connections,
+    create_database,
+    database_name,
+    drop_database,
+    run_apart,
+)
 
 NOW = datetime.fromtimestamp(SystemClock().wall_ns() // 1_000_000_000, UTC)
 """When the test session began; partitions exist around it."""
 
-_TEMPLATE = "ingest_template"
-
 
 @pytest.fixture(scope="session")
-def schema_template(postgres_server: str) -> str:
+def schema_template(postgres_server: str) -> Iterator[str]:
     """Name of a database with every migration applied and today's partitions made."""
-    run_apart(_make_template(postgres_server))
-    return _TEMPLATE
+    url = run_apart(create_database(postgres_server))
+    run_apart(_make_template(postgres_server, url))
+    yield database_name(url)
+    run_apart(drop_database(postgres_server, url))
 
 
 @pytest.fixture
@@ -32,13 +38,8 @@ def migrated_url(postgres_server: str, schema_template: str) -> Iterator[str]:
     run_apart(drop_database(postgres_server, url))
 
 
-async def _make_template(admin_url: str) -> None:
-    url = with_database(admin_url, _TEMPLATE)
-    await drop_database(admin_url, url)
-    await create_database(admin_url, name=_TEMPLATE)
+async def _make_template(admin_url: str, url: str) -> None:
     await migrate(url, deadline_s=60)
     async with connected(url) as connection:
         await ensure_partitions(connection, now=NOW)
-    async with connected(admin_url) as connection:
-        # A template cannot be copied while anybody, such as autovacuum, is connected to it.
-        await connection.execute(f"ALTER DATABASE {_TEMPLATE} ALLOW_CONNECTIONS false")
+    await close_to_connections(admin_url, url)

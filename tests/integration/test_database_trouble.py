@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -332,8 +332,8 @@ async def _raise_for_each(
 class Swallower:
     """A proxy that, when told to, takes bytes and passes none on: a dead peer without a reset."""
 
-    def __init__(self, socket_path: str) -> None:
-        self._target = socket_path
+    def __init__(self, target_url: str) -> None:
+        self._target = urlsplit(target_url)
         self._tasks: list[asyncio.Task[None]] = []
         self._group: asyncio.TaskGroup | None = None
         self.swallows = False
@@ -354,7 +354,7 @@ class Swallower:
         self._tasks.append(self._group.create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back_reader, back_writer = await asyncio.open_unix_connection(self._target)
+        back_reader, back_writer = await self._open_target()
         try:
             async with asyncio.TaskGroup() as group:
                 there = group.create_task(self._pump(reader, back_writer))
@@ -365,6 +365,11 @@ class Swallower:
         finally:
             writer.transport.abort()
             back_writer.transport.abort()
+
+    async def _open_target(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if folder := parse_qs(self._target.query).get("host"):
+            return await asyncio.open_unix_connection(f"{folder[0]}/.s.PGSQL.5432")
+        return await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -381,11 +386,11 @@ async def test_dead_socket_without_reset_is_given_up_by_deadline(
     postgres_server: str, migrated_url: str
 ) -> None:
     """Nobody answers and nothing is reset: connect, acquire and command end by their own deadlines."""
-    folder = dict(part.split("=") for part in urlsplit(postgres_server).query.split("&"))["host"]
-    proxy = Swallower(f"{folder}/.s.PGSQL.5432")
+    proxy = Swallower(postgres_server)
     async with proxy.listening() as port:
-        database = urlsplit(migrated_url).path
-        url = f"postgresql://postgres@127.0.0.1:{port}{database}?sslmode=disable"
+        parts = urlsplit(migrated_url)
+        user = parts.netloc.rpartition("@")[0]
+        url = f"postgresql://{user}@127.0.0.1:{port}{parts.path}?sslmode=disable"
         short = SessionLimits(connect_s=2.0, acquire_s=2.0, statement_s=0.5, lock_s=0.3)
         async with bench_on(url, limits=short) as bench:
             bench.add(1, 100)

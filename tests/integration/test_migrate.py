@@ -11,6 +11,7 @@ from ingest.errors import ConfigError, SchemaMismatch, StoreError, StoreUnavaila
 from ingest.store.migrate import Migration, check_schema, load_migrations, migrate
 from ingest.store.sessions import connected
 from ingest.store.statements import statement
+from tests.plugin_database import with_database
 
 DEADLINE_S = 60.0
 
@@ -218,7 +219,7 @@ async def test_password_is_in_no_message(url: str, kind: type[Exception]) -> Non
 
 async def test_missing_database_is_not_waited_for(postgres_server: str) -> None:
     """A database that does not exist is a mistake, not an outage."""
-    url = postgres_server.replace("/ingest?", "/no_such_database?")
+    url = with_database(postgres_server, "no_such_database")
     with pytest.raises(StoreError, match="no_such_database") as raised:
         await migrate(url, deadline_s=DEADLINE_S)
 
