@@ -37,6 +37,7 @@ migrate: $(RUNTIME)  ## bring the database's schema up to date
 	@$(INGEST) migrate $(ARGS)
 
 test: $(DEV)  ## all tests (ARGS="-k book" for some; WORKERS=0: in one process, for a debugger)
+	@.ci/timescale || true
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 cov: $(DEV)  ## all tests with branch coverage, child processes included
