@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.plugin_async",
     "tests.plugin_database",
     "tests.plugin_schema",
+    "tests.plugin_timescale",
     "tests.plugin_workers",
 ]
 

@@ -2,7 +2,8 @@
 
 A file's tests stay together, because they share what its fixtures start. The simulation runs whole services
 whose processes fill a core each: those files are one share, so that one worker runs them, one after another,
-while another does the rest. They come first, as they take longest.
+while another does the rest. They come first, as they take longest. The tests with TimescaleDB are one share
+too: they have one server, of which one is enough to start.
 """
 
 from typing import TYPE_CHECKING
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 _SIMULATION = "tests/simulation/"
+_SHARES = (_SIMULATION, "tests/timescale/")
 
 
 class _Shares(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
-    """By file, but for the simulation."""
+    """By file, but for folders that are one share."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _SIMULATION if nodeid.startswith(_SIMULATION) else nodeid.partition("::")[0]
+        folders = (folder for folder in _SHARES if nodeid.startswith(folder))
+        return next(folders, nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(optionalhook=True)
