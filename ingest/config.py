@@ -34,6 +34,7 @@ from ingest.binance.streams import is_kind
 from ingest.errors import ConfigError
 from ingest.feed.rotation import Rotation, parse_quiet_time
 from ingest.store.sessions import SessionLimits
+from ingest.store.storage_plan import StoragePlan, make_plan
 
 DEFAULT_FILE = Path("ingest.toml")
 
@@ -76,6 +77,8 @@ WebsocketUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("
 RestUrl: TypeAlias = Annotated[str, AfterValidator(lambda url: _url_with(("https", "http"), url))]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+ChunkHours: TypeAlias = Annotated[float, Field(ge=1, le=8_760)]
+KeepDays: TypeAlias = Annotated[float, Field(ge=0, le=36_500)]
 AlertRule: TypeAlias = Literal[
     "stream_stale",
     "stale_share",
@@ -95,6 +98,9 @@ class DatabaseSection(_Section):
     """`url` empty: the embedded PostgreSQL under `data_dir`."""
 
     url: SecretStr = SecretStr("")
+    timescale: Literal["auto", "off", "apache", "full"] = Field(
+        default="auto", description="what of TimescaleDB is used; auto: what there is"
+    )
     connections: int = Field(default=3, ge=1, le=50, description="per shard")
     connect_timeout_s: Seconds = 10.0
     statement_timeout_s: Seconds = 30.0
@@ -147,6 +153,53 @@ class SpoolSection(_Section):
     max_age_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400.0
     after_s: Annotated[float, Field(ge=0.1, le=3_600)] = 2.0
     synchronous: Literal["full", "normal"] = "full"
+
+
+class ChunkSection(_Section):
+    """Hours that one chunk of a hypertable spans; partitions of plain tables span a day or a month.
+
+    A day where rows come fast: the indexes of what is written to should fit into a quarter of memory.
+    """
+
+    trade: ChunkHours = 24.0
+    agg_trade: ChunkHours = 24.0
+    book_ticker: ChunkHours = 24.0
+    depth: ChunkHours = 24.0
+    kline: ChunkHours = 720.0
+    ticker: ChunkHours = 168.0
+    avg_price: ChunkHours = 168.0
+
+
+class KeepSection(_Section):
+    """Days that rows are kept; 0: for ever.
+
+    Depth is the most by far and serves replays of the near past; candles grow the less the longer they span.
+    """
+
+    trade: KeepDays = 90.0
+    agg_trade: KeepDays = 90.0
+    book_ticker: KeepDays = 90.0
+    depth: KeepDays = 7.0
+    kline: KeepDays = 0.0
+    ticker: KeepDays = 90.0
+    avg_price: KeepDays = 90.0
+    candle_1s: KeepDays = 30.0
+    candle_1m: KeepDays = 730.0
+    candle_1h: KeepDays = 0.0
+    candle_1d: KeepDays = 0.0
+
+
+class StorageSection(_Section):
+    """How tables are kept; in force once `ingest migrate` has run (the embedded server: at each start)."""
+
+    compress_after_s: Annotated[float, Field(ge=0, le=3_650 * 86_400)] = Field(
+        default=86_400.0, description="chunks older than this go to the columnstore; 0: none"
+    )
+    candle_window_days: Annotated[float, Field(ge=1, le=365)] = Field(
+        default=3.0, description="how far back candles are made anew from trades that came late"
+    )
+    chunk_hours: ChunkSection = ChunkSection()
+    keep_days: KeepSection = KeepSection()
 
 
 class CaptureSection(_Section):
@@ -389,6 +442,7 @@ class Settings(_Section):
     service: ServiceSection = ServiceSection()
     batch: BatchSection = BatchSection()
     spool: SpoolSection = SpoolSection()
+    storage: StorageSection = StorageSection()
     capture: CaptureSection = CaptureSection()
     limits: LimitsSection = LimitsSection()
     backfill: BackfillSection = BackfillSection()
@@ -403,6 +457,17 @@ def session_limits(settings: Settings) -> SessionLimits:
     """The configured deadlines of database sessions."""
     database = settings.database
     return SessionLimits(connect_s=database.connect_timeout_s, statement_s=database.statement_timeout_s)
+
+
+def storage_plan(settings: Settings) -> StoragePlan:
+    """The configured way of keeping each table."""
+    storage = settings.storage
+    return make_plan(
+        timescale=settings.database.timescale,
+        chunk_hours=storage.chunk_hours.model_dump(),
+        keep_days=storage.keep_days.model_dump(),
+        compress_after_s=storage.compress_after_s,
+    )
 
 
 def history_leaves(settings: Settings) -> int:
@@ -447,12 +512,36 @@ def load_settings(
 
 def _contradictions(settings: Settings, file: str, origins: dict[tuple[str, str], str]) -> list[str]:
     """What is right by itself and wrong beside another setting."""
+    found = []
+    for keys, mistake in (*_too_many_lines(settings), *_storage_contradictions(settings)):
+        place = next((origins[key] for key in keys if key in origins), file)
+        found.append(f"{place}: [{keys[0][0]}] {mistake}")
+    return found
+
+
+_Contradiction: TypeAlias = tuple[tuple[tuple[str, str], ...], str]
+"""The keys, as section and name, that do not go together, and why; the first is the one to blame."""
+
+
+def _too_many_lines(settings: Settings) -> Iterator[_Contradiction]:
     lines, shards = settings.spot.redundancy, settings.service.shards
-    if lines <= shards:
-        return []
-    place = origins.get(("spot", "redundancy")) or origins.get(("service", "shards")) or file
-    needed = f"{lines} lines of a stream take [service] shards = {lines} or more (given: {shards})"
-    return [f"{place}: [spot] redundancy: {needed}"]
+    if lines > shards:
+        needed = f"{lines} lines of a stream take [service] shards = {lines} or more (given: {shards})"
+        yield (("spot", "redundancy"), ("service", "shards")), f"redundancy: {needed}"
+
+
+def _storage_contradictions(settings: Settings) -> Iterator[_Contradiction]:
+    storage, spool = settings.storage, settings.spool
+    after_s, reach_s = storage.compress_after_s, spool.max_age_s if spool.enabled else 0.0
+    if after_s and after_s < reach_s:
+        why = f"rows may come from the spool {reach_s:g} s late ([spool] max_age_s): chunks must wait"
+        yield (("storage", "compress_after_s"), ("spool", "max_age_s")), f"compress_after_s: {why}"
+    window = storage.candle_window_days
+    why = f"candles of {window:g} days are made anew from these: keep them one day longer, or for ever (0)"
+    for kind in ("trade", "candle_1s", "candle_1m", "candle_1h"):
+        kept: float = getattr(storage.keep_days, kind)
+        if kept and kept < window + 1:
+            yield (("storage", "keep_days"), ("storage", "candle_window_days")), f"keep_days.{kind}: {why}"
 
 
 def _file_to_read(file: Path | None, environment: Mapping[str, str]) -> Path | None:

@@ -101,6 +101,8 @@ def _is_well(found: Status) -> bool:
 
 
 def _print(shown: Console, found: Status) -> None:
+    if found.server:
+        shown.print(f"server: {found.server}", highlight=False, markup=False)
     if found.age_s is None:
         shown.print("the freshness table is empty: has the service run on this database?")
         return

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ingest.store.capability import Capability
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Status(NamedTuple):
     """Waiting for their repair."""
     age_s: float | None
     """How old the freshness table itself is; None when it is empty."""
+    server: str = ""
+    """What the database can do, as the service last found it; empty before."""
 
     @property
     def streams(self) -> int:
@@ -77,7 +80,16 @@ async def read_status(connection: "Connection") -> Status:
         gaps=gaps,
         open_gaps=open_gaps,
         age_s=await connection.fetchval(statement("status_age")),
+        server=await _server(connection),
     )
+
+
+async def _server(connection: "Connection") -> str:
+    row = await connection.fetchrow(statement("capability"))
+    if row is None:
+        return ""
+    capability = Capability(row["postgres"], row["timescale"], row["used"])
+    return "; ".join([f"{capability}, asked for: {row['asked']}", *row["warnings"]])
 
 
 def kinds_table(status: Status, rates: Mapping[str, float] | None = None) -> Table:

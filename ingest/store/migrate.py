@@ -9,7 +9,8 @@ that is newer than the program.
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -85,13 +86,20 @@ async def migrate(
 async def _migrate_locked(
     connection: "Connection", known: Sequence[Migration], clock: Clock
 ) -> list[Migration]:
-    while not await connection.fetchval(statement("try_migration_lock")):
-        await asyncio.sleep(_LOCK_POLL_S)
-    try:
+    async with migration_lock(connection):
         missing = _missing(await _applied(connection), known)
         for migration in missing:
             await _apply(connection, migration, clock)
         return missing
+
+
+@asynccontextmanager
+async def migration_lock(connection: "Connection") -> AsyncIterator[None]:
+    """Hold what lets one process at a time change the schema; waits for it without limit."""
+    while not await connection.fetchval(statement("try_migration_lock")):
+        await asyncio.sleep(_LOCK_POLL_S)
+    try:
+        yield
     finally:
         if not connection.is_closed():
             await connection.execute(statement("release_migration_lock"))

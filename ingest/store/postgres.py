@@ -277,7 +277,8 @@ def _has_left(connection: "PoolConnectionProxy[asyncpg.Record]") -> bool:
 
 
 async def _prepared(connection: "Connection") -> None:
-    """Make a new connection fit for batches: the columns compared, the staging tables made."""
+    """Make a new connection fit for batches: told to conversions, the columns compared, the stages made."""
+    await _join_writers(connection)
     by_schema: dict[str, list[Table]] = {}
     for table in TABLES:
         by_schema.setdefault(table.schema, []).append(table)
@@ -286,6 +287,16 @@ async def _prepared(connection: "Connection") -> None:
         types = {(row["table_name"], row["column_name"]): row["type_name"] for row in rows}
         _compare(tables, types)
     await connection.execute(statement("create_stages"))
+
+
+async def _join_writers(connection: "Connection") -> None:
+    """Keep conversions of tables away for as long as the connection lives; see `store.convert`."""
+    row = await connection.fetchrow(statement("join_writers"))
+    assert row is not None
+    if not row["may_write"]:
+        raise StoreUnavailable("tables are being converted (`ingest migrate --convert`): nobody may write")
+    if row["may_convert"] and await connection.fetchval(statement("has_conversions")):
+        await connection.execute(statement("forget_conversions"))
 
 
 def _compare(tables: Iterable[Table], types: Mapping[tuple[str, str], str]) -> None:

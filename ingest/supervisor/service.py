@@ -14,7 +14,6 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,21 +29,22 @@ from tenacity import (
 from ingest.binance.parse import Instrument
 from ingest.binance.rest import RestClient
 from ingest.clock import Clock
-from ingest.config import Settings, session_limits
+from ingest.config import Settings, session_limits, storage_plan
 from ingest.errors import ConfigError, RateLimited, RestRefused, RestUnavailable, StoreUnavailable
 from ingest.events import StreamKey
 from ingest.feed.budget_file import SharedBudget
 from ingest.shard.address_budget import open_budget
 from ingest.shard.job import job_path, write_job
 from ingest.shard.plan import ShardPlan, make_plan
+from ingest.store.arrange import arrange
 from ingest.store.ledger import count_open_gaps
 from ingest.store.migrate import migrate
-from ingest.store.partitions import ensure_partitions, rows_in_default
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.child import ShardKeeper
 from ingest.supervisor.database import Database, open_database
 from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
+from ingest.supervisor.housekeeping import Housekeeping
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.policy import RestartPolicy
 from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
@@ -58,7 +58,6 @@ Answer = TypeVar("Answer")
 _MARKET = "spot"
 _START_ATTEMPTS = 3
 _GAPS_EVERY_S = 5.0
-_PARTITIONS_EVERY_S = 3_600.0
 _TICK_S = 0.5
 _MIGRATE_DEADLINE_S = 120.0
 _CONNECTIONS = 2
@@ -131,8 +130,7 @@ class Supervisor:
         with _claimed(self._settings.service.data_dir):
             async with open_database(self._settings, clock=self._clock, rng=self._rng) as database:
                 if database.is_embedded:
-                    applied = await migrate(database.url, deadline_s=_MIGRATE_DEADLINE_S)
-                    log.info("database.ready", embedded=True, migrations_applied=len(applied))
+                    await self._prepare(database.url)
                 async with PostgresSink.opened(
                     database.url,
                     connections=_CONNECTIONS,
@@ -143,8 +141,15 @@ class Supervisor:
                     self._schema_checked = True
                     await self._supervise(database, sink, stop)
 
+    async def _prepare(self, url: str) -> None:
+        """Bring a database that is ours alone to the schema, and its tables to the configuration."""
+        applied = await migrate(url, deadline_s=_MIGRATE_DEADLINE_S)
+        arranged = await arrange(url, storage_plan(self._settings), deadline_s=_MIGRATE_DEADLINE_S)
+        log.info("database.ready", embedded=True, migrations_applied=len(applied), arranged=arranged.changed)
+
     async def _supervise(self, database: Database, sink: PostgresSink, stop: asyncio.Event) -> None:
-        await self._make_partitions(sink)
+        housekeeping = Housekeeping(sink, storage_plan(self._settings), clock=self._clock)
+        await housekeeping.start()
         spot = self._settings.spot
         budget = self._budget = open_budget(self._settings, clock=self._clock, rng=self._rng)
         self._published_s = self._clock.monotonic_s()
@@ -164,11 +169,13 @@ class Supervisor:
                     records=await load_records(sink),
                     clock=self._clock,
                 )
-                await self._run_shards(database, sink, self._vigil, stop)
+                await self._run_shards(database, sink, housekeeping, stop)
 
     async def _run_shards(
-        self, database: Database, sink: PostgresSink, vigil: Vigil, stop: asyncio.Event
+        self, database: Database, sink: PostgresSink, housekeeping: Housekeeping, stop: asyncio.Event
     ) -> None:
+        vigil = self._vigil
+        assert vigil is not None
         publisher = FreshnessPublisher(
             rows=lambda: judge_all(self.facts()),
             write=lambda rows: self._publish(sink, rows),
@@ -177,7 +184,7 @@ class Supervisor:
         loops = {
             "database": database.watch(),
             "freshness": publisher.run(),
-            "partitions": self._keep_partitions(sink),
+            "housekeeping": housekeeping.run(),
             "gaps": self._count_gaps(sink),
             **vigil.loops(),
         }
@@ -256,26 +263,6 @@ class Supervisor:
         await sink.publish_stream_states([table_row(row) for row in rows])
         self._published_s = self._clock.monotonic_s()
         await sink.publish_shards([shard_row(shard) for shard in self.facts().shards])
-
-    async def _keep_partitions(self, sink: PostgresSink) -> None:
-        while True:
-            await asyncio.sleep(_PARTITIONS_EVERY_S)
-            try:
-                await self._make_partitions(sink)
-            except StoreUnavailable as error:
-                log.warning("partitions.not_made", error=str(error))
-
-    async def _make_partitions(self, sink: PostgresSink) -> None:
-        now = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC)
-        async with sink.session() as connection:
-            made = await ensure_partitions(connection, now=now)
-            astray = {table: rows for table, rows in (await rows_in_default(connection)).items() if rows}
-        if made:
-            moved = sum(partition.moved for partition in made)
-            log.info("partitions.made", partitions=len(made), moved=moved)
-        if astray:
-            # Stored and visible, but in the net below the partitions: rows of days nobody planned for.
-            log.error("partitions.rows_in_default", **astray)
 
     async def _count_gaps(self, sink: PostgresSink) -> None:
         while True:
