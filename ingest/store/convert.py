@@ -29,6 +29,10 @@ _LIMITS: Final = SessionLimits(statement_s=86_400.0, lock_s=10.0)
 """One partition may take hours."""
 
 _LOCK_DEADLINE_S: Final = 30.0
+_LEAVE_S: Final = 3.0
+"""What a session takes to end at the server after its program has ended."""
+
+_POLL_S: Final = 0.1
 
 
 async def convert(url: str, plan: "StoragePlan", *, tell: Callable[[str], None]) -> list[str]:
@@ -51,8 +55,7 @@ async def convert(url: str, plan: "StoragePlan", *, tell: Callable[[str], None])
 
 @asynccontextmanager
 async def _alone(connection: "Connection") -> AsyncIterator[None]:
-    if not await connection.fetchval(statement("exclude_writers")):
-        raise StoreError("somebody writes market data to this database: stop the service, then convert")
+    await _exclude_writers(connection)
     try:
         async with AsyncExitStack() as held:
             try:
@@ -64,6 +67,16 @@ async def _alone(connection: "Connection") -> AsyncIterator[None]:
     finally:
         if not connection.is_closed():
             await connection.execute(statement("admit_writers"))
+
+
+async def _exclude_writers(connection: "Connection") -> None:
+    try:
+        async with asyncio.timeout(_LEAVE_S):
+            while not await connection.fetchval(statement("exclude_writers")):
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        message = "somebody writes market data to this database: stop the service, then convert"
+        raise StoreError(message) from None
 
 
 async def _convert(

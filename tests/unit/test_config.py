@@ -185,6 +185,35 @@ def test_two_lines_take_two_shards() -> None:
         load_settings(environment={**environment, "INGEST_SERVICE_SHARDS": "1"})
 
 
+def test_chunks_wait_for_what_may_come_late() -> None:
+    """The columnstore must lie beyond the reach of the spool; without either there is nothing to say."""
+    early = {"INGEST_STORAGE_COMPRESS_AFTER_S": "3600"}
+
+    with pytest.raises(
+        ConfigError, match=r"INGEST_STORAGE_COMPRESS_AFTER_S: \[storage\] compress_after_s: .*late"
+    ):
+        load_settings(environment=early)
+    assert (
+        load_settings(environment={**early, "INGEST_SPOOL_ENABLED": "false"}).storage.compress_after_s
+        == 3_600
+    )
+    assert load_settings(environment={"INGEST_STORAGE_COMPRESS_AFTER_S": "0"}).storage.compress_after_s == 0
+
+
+def test_trades_outlive_the_window_of_the_candles() -> None:
+    """What candles are made anew from must be there; for ever is long enough."""
+    with pytest.raises(ConfigError, match=r"INGEST_STORAGE_KEEP_DAYS: \[storage\] keep_days.trade: .*3 days"):
+        load_settings(environment={"INGEST_STORAGE_KEEP_DAYS": "{ trade = 3 }"})
+    for days in ("4", "0"):
+        load_settings(environment={"INGEST_STORAGE_KEEP_DAYS": f"{{ trade = {days} }}"})
+
+
+def test_unknown_edition_is_refused() -> None:
+    """With the ones there are."""
+    with pytest.raises(ConfigError, match=r"\[database\] timescale: .*'auto', 'off', 'apache' or 'full'"):
+        load_settings(environment={"INGEST_DATABASE_TIMESCALE": "community"})
+
+
 def test_readme_shows_every_key_with_its_default() -> None:
     """The block in the README is a configuration that changes nothing, and leaves nothing out."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
