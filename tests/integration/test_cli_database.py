@@ -275,6 +275,24 @@ def test_migrate_says_what_it_did(
     assert "applied" not in capsys.readouterr().out
 
 
+def test_server_and_its_losses_are_told(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is used of it, by name, when it is migrated and whenever its status is asked for."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", database_url)
+    monkeypatch.setenv("INGEST_DATABASE_TIMESCALE", "off")
+
+    assert _run("migrate") == 0
+    told = capsys.readouterr().out
+    assert "\nPostgreSQL 1" in told
+    assert "\n  retention: the service drops partitions" in told
+    assert _run("status") == 3
+    assert "server: PostgreSQL 1" in (told := capsys.readouterr().out)
+    assert "asked for: off" in told
+    assert _run("migrate", "--convert") == 2
+    assert "nothing can become a hypertable" in capsys.readouterr().err
+
+
 async def _publish(url: str, states: list[str]) -> None:
     rows = [
         StreamRow(

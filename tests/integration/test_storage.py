@@ -11,6 +11,7 @@ from ingest.clock import SystemClock
 from ingest.config import load_settings, storage_plan
 from ingest.errors import ConfigError, StoreError, StoreUnavailable
 from ingest.store.arrange import arrange
+from ingest.store.capability import probe_all
 from ingest.store.convert import convert
 from ingest.store.partitions import ensure_partitions
 from ingest.store.postgres import PostgresSink
@@ -31,7 +32,7 @@ INSERT = (
 )
 
 
-def a_plan(timescale: str = "auto", **keep_days: float) -> StoragePlan:
+def a_plan(timescale: str = "off", **keep_days: float) -> StoragePlan:
     kept = ", ".join(f"{kind} = {days}" for kind, days in keep_days.items())
     environment = {"INGEST_DATABASE_TIMESCALE": timescale, "INGEST_STORAGE_KEEP_DAYS": f"{{ {kept} }}"}
     return storage_plan(load_settings(environment=environment))
@@ -62,30 +63,46 @@ async def old_trades(connection: "Connection", *days_ago: int) -> None:
 
 
 async def test_plain_server_keeps_partitions(migrated_url: str) -> None:
-    """Nothing is changed and nothing left over, under auto and off alike; it is written down."""
-    for asked in ("auto", "off"):
-        arranged = await arrange(migrated_url, a_plan(asked), deadline_s=DEADLINE_S)
-        assert (arranged.changed, arranged.left) == ((), ())
-        assert arranged.judgement.use.edition == "plain"
+    """Nothing is changed and nothing left over; it is written down."""
+    arranged = await arrange(migrated_url, a_plan("off"), deadline_s=DEADLINE_S)
+    assert (arranged.changed, arranged.left) == ((), ())
+    assert arranged.judgement.use.edition == "plain"
 
     async with connected(migrated_url) as connection:
         rows = {row["relation"]: row for row in await connection.fetch("SELECT * FROM ops.storage")}
-        found = await connection.fetchrow("SELECT asked, used, timescale FROM ops.capability")
+        found = await connection.fetchrow("SELECT asked, used FROM ops.capability")
     assert {row["kind"] for row in rows.values()} == {"partitions"}
     assert (rows["spot_raw.trades"]["chunk"], rows["spot_raw.trades"]["keep"]) == (DAY, 90 * DAY)
     assert (rows["spot_raw.klines"]["keep"], rows["spot_raw.klines"]["compress_after"]) == (None, None)
     assert found is not None
-    assert tuple(found) == ("off", "plain", "")
+    assert tuple(found) == ("off", "plain")
+
+
+@pytest.fixture
+async def plain_url(migrated_url: str) -> str:
+    """URL of a database on a server that has no TimescaleDB at all."""
+    async with connected(migrated_url) as connection:
+        if (await probe_all(connection)).available:
+            pytest.skip("this server has TimescaleDB")
+    return migrated_url
+
+
+async def test_auto_takes_a_plain_server_as_it_is(plain_url: str) -> None:
+    """Without a warning: nobody has asked for more."""
+    arranged = await arrange(plain_url, a_plan("auto"), deadline_s=DEADLINE_S)
+
+    assert (arranged.judgement.use.edition, arranged.judgement.warnings) == ("plain", ())
+    assert (arranged.changed, arranged.left) == ((), ())
 
 
 @pytest.mark.parametrize("asked", ["apache", "full"])
-async def test_what_the_server_lacks_is_refused(migrated_url: str, asked: str) -> None:
+async def test_what_the_server_lacks_is_refused(plain_url: str, asked: str) -> None:
     """Naming it, what was found, and what to do; nothing is written."""
     said = rf'timescale = "{asked}": found PostgreSQL [0-9.]+ without TimescaleDB; install'
     with pytest.raises(ConfigError, match=said):
-        await arrange(migrated_url, a_plan(asked), deadline_s=DEADLINE_S)
+        await arrange(plain_url, a_plan(asked), deadline_s=DEADLINE_S)
 
-    async with PostgresSink.opened(migrated_url) as sink:
+    async with PostgresSink.opened(plain_url) as sink:
         with pytest.raises(ConfigError, match=said):
             await Housekeeping(sink, a_plan(asked), clock=SystemClock()).start()
         async with sink.session() as connection:
@@ -211,7 +228,7 @@ async def test_hot_indexes_are_those_of_now(connection: "Connection") -> None:
 
 async def test_conversion_needs_hypertables(migrated_url: str) -> None:
     """A server without them has nothing to convert to."""
-    with pytest.raises(ConfigError, match=r'--convert: \[database\] timescale = "auto" and PostgreSQL'):
+    with pytest.raises(ConfigError, match=r'--convert: \[database\] timescale = "off" and PostgreSQL'):
         await convert(migrated_url, a_plan(), tell=lambda _: None)
 
 
