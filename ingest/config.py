@@ -348,6 +348,10 @@ class SpotSection(_Section):
     stored_levels: int = Field(
         default=1_000, ge=1, le=5_000, description="levels a side of a stored snapshot"
     )
+    latest_book_levels: int = Field(
+        default=20, ge=1, le=1_000, description="levels a side that are published"
+    )
+    latest_book_every_s: Annotated[float, Field(ge=0, le=60)] = 1.0
 
     @field_validator("symbols", mode="before")
     @classmethod

@@ -207,6 +207,12 @@ def depth_snapshot(symbol_id: int, event: DepthSnapshot) -> bytes:
     )
 
 
+def level_arrays(bids: list[Level], asks: list[Level]) -> tuple[str, str, str, str]:
+    """Array literals of bid prices, bid quantities, ask prices and ask quantities."""
+    bid_prices, bid_qtys, ask_prices, ask_qtys = _arrays(bids, asks).decode("ascii").split("\t")
+    return bid_prices, bid_qtys, ask_prices, ask_qtys
+
+
 def _bound(price: str) -> bytes:
     raw = price.encode("ascii")
     if price != ALL_ASKS and raw.translate(None, b"0123456789."):

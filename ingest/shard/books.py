@@ -157,6 +157,10 @@ class Books:
         self._kept[stream.symbol] = kept
         self._order.append(kept)
 
+    def streams(self) -> list[DepthStream]:
+        """The streams whose books are kept, as they are now."""
+        return [kept.stream for kept in self._order]
+
     @property
     def wanted(self) -> int:
         return len(self._kept)

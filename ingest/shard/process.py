@@ -39,6 +39,7 @@ from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture, open_capture
 from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.job import ShardJob
+from ingest.shard.latest import LatestBooks
 from ingest.shard.looks import LookLimits, Looks, Told
 from ingest.shard.orders import Order
 from ingest.shard.pipeline import Commits, SessionCounters
@@ -48,8 +49,10 @@ from ingest.shard.spooled import committed_spans, with_spooled
 from ingest.shard.starting import Waiting, carry_over, read_former
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
 from ingest.store.journal import Journal
+from ingest.store.latest import LatestBooksTable
 from ingest.store.postgres import PostgresSink
 from ingest.store.retrying import RetryPolicy, until_available
+from ingest.store.sessions import SessionLimits
 from ingest.store.writer import Writer
 
 log = structlog.get_logger()
@@ -66,6 +69,9 @@ SPARE_FEEDS = 48
 """Room on the board for what is adopted while the shard runs."""
 
 MAX_WAITING_ORDERS = 256
+
+_LATEST_LIMITS = SessionLimits(connect_s=5.0, statement_s=5.0)
+"""Of what is published anew a second later."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,8 @@ class Shard:
             ]
             if self._job.settings.backfill.enabled:
                 tasks.append(receiving.create_task(self._repairer.run(), name="repairs"))
+            if self._job.settings.spot.latest_book_every_s:
+                tasks.append(receiving.create_task(self._make_latest().run(), name="latest books"))
             self._status.state = ShardState.RUNNING
             await stop.wait()
             for task in tasks:
@@ -171,6 +179,18 @@ class Shard:
             tools.spool.attach(feeds.symbol_of, feeds.number_of)
             writer.spool_to(tools.spool)
         return writer
+
+    def _make_latest(self) -> LatestBooks:
+        spot = self._job.settings.spot
+        table = LatestBooksTable(
+            self._job.settings.database.url.get_secret_value(),
+            shard=self._job.plan.shard,
+            every_s=spot.latest_book_every_s,
+            limits=_LATEST_LIMITS,
+        )
+        return LatestBooks(
+            self._books, table, levels=spot.latest_book_levels, every_s=spot.latest_book_every_s
+        )
 
     def _make_books(self) -> Books:
         spot = self._job.settings.spot

@@ -602,7 +602,7 @@ async def test_database_without_schema_is_a_mismatch(database_url: str) -> None:
 async def test_column_of_another_type_is_a_mismatch(migrated_url: str) -> None:
     """Bytes are not sent to a column whose type is not the encoder's: they would be stored wrongly."""
     async with connected(migrated_url) as connection:
-        await connection.execute("DROP VIEW spot.book_tickers")
+        await connection.execute("DROP VIEW spot.book_tickers, spot.latest_book_tickers")
         await connection.execute("ALTER TABLE spot_raw.book_tickers ALTER update_id TYPE double precision")
 
     with pytest.raises(SchemaMismatch, match="update_id is double precision, this program writes bigint"):

@@ -140,22 +140,34 @@ def gap_ranges(service: Service, symbol: str, kind: str) -> list[tuple[int, int]
     return [(row["first_id"], row["last_id"]) for row in service.rows(sql, symbol, kind)]
 
 
-def stored_book(service: Service, symbol: str) -> RebuiltBook | None:
-    """The newest book that can be made from what is stored."""
+_NEWEST = 2**63 - 1
+
+
+def rebuilt_at(service: Service, symbol: str, update_id: int) -> Book | None:
+    """The book after an update, made from what is stored; None while not all of it is."""
+    rebuilt = stored_book(service, symbol, up_to=update_id)
+    return rebuilt.book if rebuilt is not None and rebuilt.update_id == update_id else None
+
+
+def stored_book(service: Service, symbol: str, *, up_to: int = _NEWEST) -> RebuiltBook | None:
+    """The newest book, not beyond an update, that can be made from what is stored."""
     sides = ", ".join(f"{column}::text[]" for column in _SIDES)
     snapshots = service.rows(
         f"SELECT last_update_id, {sides}, reason, bids_known_from::text, asks_known_to::text"
-        " FROM spot.depth_snapshots WHERE symbol = $1 ORDER BY ts DESC, last_update_id DESC LIMIT 1",
+        " FROM spot.depth_snapshots WHERE symbol = $1 AND last_update_id <= $2"
+        " ORDER BY ts DESC, last_update_id DESC LIMIT 1",
         symbol,
+        up_to,
     )
     if not snapshots:
         return None
     last_update_id = snapshots[0]["last_update_id"]
     deltas = service.rows(
         f"SELECT first_update_id, final_update_id, {sides} FROM spot.depth_deltas"
-        " WHERE symbol = $1 AND final_update_id > $2 ORDER BY final_update_id",
+        " WHERE symbol = $1 AND final_update_id > $2 AND final_update_id <= $3 ORDER BY final_update_id",
         symbol,
         last_update_id,
+        up_to,
     )
     row = snapshots[0]
     known = (row["bids_known_from"], row["asks_known_to"])
