@@ -104,6 +104,7 @@ class DatabaseSection(_Section):
     connections: int = Field(default=3, ge=1, le=50, description="per shard")
     connect_timeout_s: Seconds = 10.0
     statement_timeout_s: Seconds = 30.0
+    notify: bool = Field(default=True, description="wake those who LISTEN when a batch is committed")
 
     @field_validator("url")
     @classmethod

@@ -106,6 +106,11 @@ class Feeds:
         """The number of a stream that is carried now."""
         return self._number_by_key.get(key)
 
+    def key_of(self, number: int) -> StreamKey | None:
+        """The stream of a number, when it is carried now."""
+        stream = self.streams.get(number)
+        return None if stream is None else stream.key
+
     def symbol_of(self, symbol_id: int) -> str:
         """The name of a symbol that is, or was, carried; else its number in words."""
         return self.symbols.get(symbol_id, f"symbol {symbol_id}")

@@ -50,6 +50,7 @@ from ingest.shard.starting import Waiting, carry_over, read_former
 from ingest.shard.status import CachedInstant, Sources, StatusWriter
 from ingest.store.journal import Journal
 from ingest.store.latest import LatestBooksTable
+from ingest.store.notifications import Names
 from ingest.store.postgres import PostgresSink
 from ingest.store.retrying import RetryPolicy, until_available
 from ingest.store.sessions import SessionLimits
@@ -109,6 +110,8 @@ class Shard:
         self._looks = self._make_looks()
         self._feeds = Feeds(self._surroundings())
         self._feeds.plan(job.plan.feeds, job.symbol_ids, resume)
+        if job.settings.database.notify:
+            tools.sink.notify(Names(self._feeds.key_of, self._feeds.symbol_of))
         self._writer = self._make_writer()
         self._repairer = Repairer(
             tools.rest,

@@ -7,13 +7,16 @@ come through it without one. Candles are always staged: the last version wins. S
 lines bring the same streams: whichever comes first is stored. A book ticker, which each line dates by its
 own arrival, is looked for by its id there.
 
+Rings a bell for those who listen (`store.bell`) in the transaction of each batch that has stored rows. When
+the server refuses the batch for it, the batch is written without.
+
 Invariants: a batch, its gaps included, is one transaction; every wait has a limit; a connection whose
 state is unknown is dropped, never used again; a connection is used only after the columns behind it
 have been compared with what the encoders write.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -27,10 +30,12 @@ from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import BOOK_TICKERS, TABLES, Conflict, Table
 from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
 from ingest.store import lookup, publish
+from ingest.store.bell import Bell
 from ingest.store.decisions import keeps_connection
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.ledger import write_gaps
 from ingest.store.migrate import check_schema
+from ingest.store.notifications import Names
 from ingest.store.sessions import DEFAULT_LIMITS, SessionLimits, connect_errors, session_settings
 from ingest.store.sink import Written
 from ingest.store.statements import statement
@@ -62,6 +67,7 @@ class PostgresSink:
         self._lines = lines
         self._limits = limits
         self._staging = dict.fromkeys(TABLES, STICKY_BATCHES)
+        self._bell: Bell | None = None
 
     @classmethod
     @asynccontextmanager
@@ -129,6 +135,15 @@ class PostgresSink:
 
     # ------------------------------------------------------------------ batches
 
+    def notify(self, names: Names) -> None:
+        """From now on ring a bell for each batch, whose rows these names belong to."""
+        self._bell = Bell(names)
+
+    @property
+    def notifications_skipped(self) -> int:
+        """Messages that nobody was sent because the server's queue of them was too full."""
+        return 0 if self._bell is None else self._bell.skipped
+
     async def write(self, batch: Batch) -> Written:
         """Store a batch; see `Sink.write`."""
         try:
@@ -145,8 +160,9 @@ class PostgresSink:
 
         Always staged; the live streams' way stays as it is.
         """
+        payload = copy_payload(batch.table, batch.rows)
         async with self.session() as connection:
-            return await _staged(connection, batch, copy_payload(batch.table, batch.rows), by_id=False)
+            return await self._told(lambda bell: _staged(connection, batch, payload, bell, by_id=False))
 
     def expect_duplicates(self, *tables: Table) -> None:
         """Stage the next batches of these tables (of all when none is named)."""
@@ -159,15 +175,28 @@ class PostgresSink:
             self._staging[table] -= 1
 
     async def _write(self, connection: "Connection", batch: Batch) -> Written:
+        return await self._told(lambda bell: self._write_with(connection, batch, bell))
+
+    async def _told(self, write: Callable[[Bell | None], Awaitable[Written]]) -> Written:
+        """Write with the bell; without, when that goes beyond a limit, which may be that of the queue."""
+        try:
+            return await write(self._bell)
+        except asyncpg.ProgramLimitExceededError:
+            if self._bell is None:
+                raise
+            self._bell.refused()
+            return await write(None)
+
+    async def _write_with(self, connection: "Connection", batch: Batch, bell: Bell | None) -> Written:
         is_sole = self._lines == 1 and self._staging[batch.table] <= 0
         direct = batch.table.conflict is Conflict.IGNORE and is_sole
         payload = copy_payload(batch.table, batch.rows)
         if direct or not batch.rows:
             try:
-                return await _copied(connection, batch, payload)
+                return await _copied(connection, batch, payload, bell)
             except asyncpg.UniqueViolationError:
                 self.expect_duplicates(batch.table)
-        return await _staged(connection, batch, payload, by_id=self._lines > 1)
+        return await _staged(connection, batch, payload, bell, by_id=self._lines > 1)
 
     # ------------------------------------------------------------------ around the batches
 
@@ -204,18 +233,22 @@ class PostgresSink:
             await publish.publish_shards(connection, rows)
 
 
-async def _copied(connection: "Connection", batch: Batch, payload: bytes) -> Written:
-    if not batch.gaps:
+async def _copied(connection: "Connection", batch: Batch, payload: bytes, bell: Bell | None) -> Written:
+    if not batch.gaps and bell is None:
         await _copy(connection, batch.table, payload)
         return Written(len(batch.rows), 0, staged=False)
     async with _transaction(connection):
         await write_gaps(connection, batch.gaps)
         if batch.rows:
             await _copy(connection, batch.table, payload)
+            if bell is not None:
+                await bell.ring(connection, batch)
     return Written(len(batch.rows), 0, staged=False)
 
 
-async def _staged(connection: "Connection", batch: Batch, payload: bytes, *, by_id: bool) -> Written:
+async def _staged(
+    connection: "Connection", batch: Batch, payload: bytes, bell: Bell | None, *, by_id: bool
+) -> Written:
     table = batch.table
     async with _transaction(connection):
         await write_gaps(connection, batch.gaps)
@@ -225,7 +258,9 @@ async def _staged(connection: "Connection", batch: Batch, payload: bytes, *, by_
             status = await connection.execute(statement("merge_book_tickers_once"), LINES_APART)
         else:
             status = await connection.execute(statement(f"merge_{table.name}"))
-    stored = int(status.rpartition(" ")[2])
+        stored = int(status.rpartition(" ")[2])
+        if stored and bell is not None:
+            await bell.ring(connection, batch)
     return Written(stored, len(batch.rows) - stored, staged=True)
 
 
