@@ -13,6 +13,7 @@ from ingest.store.arrange import Arranged, arrange
 from ingest.store.capability import losses
 from ingest.store.convert import convert
 from ingest.store.migrate import migrate as apply_migrations
+from ingest.store.roles import MissingRole, missing_roles
 
 
 @click.command()
@@ -36,12 +37,19 @@ def migrate(config_file: Path | None, deadline_s: float, with_rows: bool) -> int
     Says what was done; changes nothing when nothing lacks. One process at a time; a changed or missing past
     migration is refused.
     """
-    asyncio.run(_migrate(load_settings(config_file), deadline_s, with_rows=with_rows))
+    missing = asyncio.run(_migrate(load_settings(config_file), deadline_s, with_rows=with_rows))
     click.echo("the schema is up to date")
+    if missing:
+        click.echo(
+            "the server lacks roles that this user may not make; nothing is granted to them. As one who may:"
+        )
+        for role in missing:
+            click.echo(f"  {role.remedy}")
+        click.echo("then run `ingest migrate` again, which grants them their rights")
     return 0
 
 
-async def _migrate(settings: Settings, deadline_s: float, *, with_rows: bool) -> None:
+async def _migrate(settings: Settings, deadline_s: float, *, with_rows: bool) -> list[MissingRole]:
     plan = storage_plan(settings)
     async with database_url(settings) as url:
         for migration in await apply_migrations(url, deadline_s=deadline_s):
@@ -51,6 +59,7 @@ async def _migrate(settings: Settings, deadline_s: float, *, with_rows: bool) ->
             click.echo(line)
         if with_rows:
             await convert(url, plan, tell=click.echo)
+        return await missing_roles(url)
 
 
 def _lines(arranged: Arranged, *, with_rows: bool) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Decides whether the database and this program agree. Each migration is one transaction with its record;
 whoever comes second waits, for a bounded time, on an advisory lock. Refused, with the migration's name:
 one that was changed or removed after it was applied, one that should have come earlier, and a database
-that is newer than the program.
+that is newer than the program. At the end the roles get their rights on what is there now.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ingest.clock import Clock, SystemClock
 from ingest.errors import SchemaMismatch, StoreUnavailable
 from ingest.store.failures import DRIVER_ERRORS, translated
+from ingest.store.roles import grant_roles
 from ingest.store.sessions import connected
 from ingest.store.statements import sql_folder, statement
 
@@ -90,6 +91,7 @@ async def _migrate_locked(
         missing = _missing(await _applied(connection), known)
         for migration in missing:
             await _apply(connection, migration, clock)
+        await grant_roles(connection)
         return missing
 
 

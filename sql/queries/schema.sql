@@ -32,3 +32,16 @@ FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid
 WHERE n.nspname = $1 AND c.relname = ANY ($2::text[]) AND a.attnum > 0 AND NOT a.attisdropped;
+
+-- Null where the function is not there yet.
+-- name: may_grant_roles
+SELECT has_function_privilege(to_regprocedure('ops.grant_roles()'), 'EXECUTE');
+
+-- name: grant_roles
+SELECT ops.grant_roles();
+
+-- name: hand_over
+CALL ops.hand_over();
+
+-- name: missing_roles
+SELECT role, remedy FROM ops.missing_roles();

@@ -205,6 +205,7 @@ class Service:
         for name, values in sections.items():
             tree[name] = {**tree.get(name, {}), **values}
         self.http_port = int(str(tree["service"]["http_port"]))
+        self._database_url = str(sections.get("database", {}).get("url", ""))
         self.config.write_text("\n".join(_toml(tree)), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -304,8 +305,8 @@ class Service:
     # ------------------------------------------------------------------ what it says
 
     def rows(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of the embedded database. ConnectionError while it is away."""
-        url = EmbeddedPostgres(self.data_dir / "postgres").url_of_running()
+        """Rows of the database. ConnectionError while the embedded one is away."""
+        url = self._database_url or EmbeddedPostgres(self.data_dir / "postgres").url_of_running()
         if url is None:
             raise ConnectionError("the database is not running")
         return asyncio.run(_fetch(url, sql, arguments))
