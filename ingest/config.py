@@ -9,6 +9,7 @@ that works and as text otherwise, lists of words may be separated by commas.
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ from ingest.binance.limits import (
 from ingest.binance.streams import is_kind
 from ingest.errors import ConfigError
 from ingest.feed.rotation import Rotation, parse_quiet_time
+from ingest.store.dsn import has_password, with_password, with_password_file
 from ingest.store.sessions import SessionLimits
 from ingest.store.storage_plan import StoragePlan, make_plan
 
@@ -42,6 +44,7 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 Tree: TypeAlias = dict[str, JsonValue]
 
 EVERY_OTHER_KIND = "*"
+_PASSWORD = ("database", "password")
 
 _OTHER_VARIABLES = frozenset({"INGEST_CONFIG"})
 """`INGEST_*` names that are not settings."""
@@ -95,12 +98,14 @@ AlertRule: TypeAlias = Literal[
 
 
 class DatabaseSection(_Section):
-    """`url` empty: the embedded PostgreSQL under `data_dir`."""
+    """`url` empty: the embedded PostgreSQL under `data_dir`. The password stands in it or apart from it."""
 
     url: SecretStr = SecretStr("")
     timescale: Literal["auto", "off", "apache", "full"] = Field(
         default="auto", description="what of TimescaleDB is used; auto: what there is"
     )
+    password: SecretStr = SecretStr("")
+    password_file: str = Field(default="", description="read anew for each connection")
     connections: int = Field(default=3, ge=1, le=50, description="per shard")
     connect_timeout_s: Seconds = 10.0
     statement_timeout_s: Seconds = 30.0
@@ -114,6 +119,15 @@ class DatabaseSection(_Section):
             # The value itself may hold a password, so the message does not repeat it.
             raise ValueError("expected postgresql://user@host/database, or nothing for the embedded server")
         return url
+
+    @property
+    def dsn(self) -> str:
+        """The URL with the password, or the name of its file, in it: a secret. Empty: the embedded server."""
+        url = self.url.get_secret_value()
+        if self.password_file:
+            return with_password_file(url, Path(self.password_file))
+        password = self.password.get_secret_value()
+        return with_password(url, password) if password else url
 
 
 class ServiceSection(_Section):
@@ -441,7 +455,7 @@ class DeadmanSection(_Section):
 
 
 class Settings(_Section):
-    """The whole tree. The secrets in it are `database.url` and `alerts.urls`."""
+    """The whole tree. The secrets in it are `database.url`, `database.password` and `alerts.urls`."""
 
     database: DatabaseSection = DatabaseSection()
     service: ServiceSection = ServiceSection()
@@ -516,9 +530,10 @@ def load_settings(
 
 
 def _contradictions(settings: Settings, file: str, origins: dict[tuple[str, str], str]) -> list[str]:
-    """What is right by itself and wrong beside another setting."""
+    """What is right by itself and wrong beside another setting, or beside what is on the disk."""
     found = []
-    for keys, mistake in (*_too_many_lines(settings), *_storage_contradictions(settings)):
+    checks = (_too_many_lines(settings), _storage_contradictions(settings), _password_mistakes(settings.database))
+    for keys, mistake in chain.from_iterable(checks):
         place = next((origins[key] for key in keys if key in origins), file)
         found.append(f"{place}: [{keys[0][0]}] {mistake}")
     return found
@@ -549,6 +564,24 @@ def _storage_contradictions(settings: Settings) -> Iterator[_Contradiction]:
             yield (("storage", "keep_days"), ("storage", "candle_window_days")), f"keep_days.{kind}: {why}"
 
 
+def _password_mistakes(database: DatabaseSection) -> Iterator[_Contradiction]:
+    url, file = database.url.get_secret_value(), database.password_file
+    ways = {
+        "url": bool(url) and has_password(url),
+        "password": bool(database.password.get_secret_value()),
+        "password_file": bool(file),
+    }
+    given = [key for key, is_given in ways.items() if is_given]
+    if len(given) > 1:
+        key = given[-1]
+        yield (("database", key),), f"{key}: given more than once, also by {' and '.join(given[:-1])}"
+    elif given and not url:
+        key = given[0]
+        yield (("database", key),), f"{key}: the embedded server has none; name another one by url"
+    if file and not Path(file).is_file():
+        yield (("database", "password_file"),), f"password_file: there is no such file (given: {file!r})"
+
+
 def _file_to_read(file: Path | None, environment: Mapping[str, str]) -> Path | None:
     named = file or (Path(environment["INGEST_CONFIG"]) if environment.get("INGEST_CONFIG") else None)
     if named is not None:
@@ -576,7 +609,9 @@ def _from_environment(
             sections = ", ".join(f"INGEST_{known.upper()}_*" for known in Settings.model_fields)
             mistakes.append(f"{name}: no such setting; expected one of {sections}")
             continue
-        yield name, section, key, _value_of(environment[name])
+        value = environment[name]
+        # A password of digits is none the less a text.
+        yield name, section, key, value if (section, key) == _PASSWORD else _value_of(value)
 
 
 def _value_of(text: str) -> JsonValue:
@@ -615,6 +650,7 @@ def _describe(item: ErrorDetails, file: str, origins: dict[tuple[str, str], str]
             message = 'expected "*", a list of names, or { quote = [...], top = N }'
     elif item["type"] == "extra_forbidden":
         message = "no such setting"
-    secret = location[:2] in (["database", "url"], ["alerts", "urls"], ["database"], ["alerts"])
+    secrets = (["database", "url"], [*_PASSWORD], ["alerts", "urls"], ["database"], ["alerts"])
+    secret = location[:2] in secrets
     given = "" if secret or item["type"] in {"missing", "extra_forbidden"} else f" (given: {item['input']!r})"
     return f"{place or file}: {key}: {message}{given}"

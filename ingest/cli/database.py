@@ -23,7 +23,7 @@ _NOT_MADE_YET: Final = "3D000"
 @asynccontextmanager
 async def database_url(settings: Settings) -> AsyncIterator[str]:
     """A URL that can be connected to for as long as the block runs."""
-    configured = settings.database.url.get_secret_value()
+    configured = settings.database.dsn
     if configured:
         yield configured
         return

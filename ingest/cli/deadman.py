@@ -181,7 +181,7 @@ async def _read(settings: Settings, deadline_s: float) -> TableFacts:
 
 def _url(settings: Settings) -> str:
     """Never starts a server: that one must be started is what is to be found out."""
-    configured = settings.database.url.get_secret_value()
+    configured = settings.database.dsn
     running = configured or EmbeddedPostgres(embedded_folder(settings)).url_of_running()
     if running is None:
         raise StoreUnavailable("the embedded PostgreSQL does not run")

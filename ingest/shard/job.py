@@ -2,7 +2,8 @@
 
 It holds the shard's part of the plan and the resolved settings, so that a shard which is started
 again does what it did before, whatever has become of the configuration file meanwhile. The one
-secret, the database's URL, is not in it: that travels in the environment (`DATABASE_URL_VARIABLE`).
+secret, the database's URL with its password, is not in it: that travels in the environment
+(`DATABASE_URL_VARIABLE`). Where a file holds the password, the URL has the name of the file alone.
 """
 
 import os
@@ -37,7 +38,7 @@ def job_path(data_dir: Path, shard: int) -> Path:
 
 def write_job(path: Path, plan: ShardPlan, settings: Settings, symbol_ids: Mapping[str, int]) -> None:
     """Write the job without its secret; the file appears whole or not at all."""
-    public = settings.model_dump(mode="json", exclude={"database": {"url"}})
+    public = settings.model_dump(mode="json", exclude={"database": {"url", "password", "password_file"}})
     feeds = [
         {"feed": feed.feed, "line": feed.line, "streams": [list(key) for key in feed.streams]}
         for feed in plan.feeds

@@ -381,7 +381,7 @@ def _open_spool(job: ShardJob, stack: AsyncExitStack, clock: Clock) -> Spool | N
 async def _open_sink(job: ShardJob, stack: AsyncExitStack) -> PostgresSink:
     settings = job.settings
     opened = PostgresSink.opened(
-        settings.database.url.get_secret_value(),
+        settings.database.dsn,
         connections=settings.database.connections,
         application=f"ingest shard {job.plan.shard}",
         limits=session_limits(settings),

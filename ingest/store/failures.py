@@ -4,6 +4,7 @@ Decides nothing itself. Messages hold what the server said and never how it was 
 can get into them.
 """
 
+import ssl
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -29,6 +30,12 @@ _KINDS: Final[dict[Decision, _Kind]] = {
     Decision.STAGE: SchemaMismatch,
     Decision.STOP: StoreError,
 }
+_HINTS: Final = {
+    "28P01": "is the password right ([database] url, password or password_file, PGPASSWORD, a passfile)?",
+    "28000": "does the user of [database] url exist, and may it log in here, from there, in this way?",
+    "3D000": "make the database, or mend [database] url",
+    "42501": "has the user been granted ingest_writer, or to migrate ingest_owner?",
+}
 _SCHEMA_CLASSES: Final = frozenset({"0A", "3D", "3F", "42"})
 
 
@@ -53,5 +60,10 @@ def _names(error: BaseException) -> list[str]:
 def _said(error: BaseException) -> str:
     """Without the server's detail, which may quote whole rows."""
     if isinstance(error, asyncpg.PostgresError) and error.message:
-        return f"{type(error).__name__}: {error.message}"
+        hint = _HINTS.get(error.sqlstate or "")
+        return f"{type(error).__name__}: {error.message}" + (f"; {hint}" if hint else "")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the database's server is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with the database's server: {error}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -32,6 +32,7 @@ from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
 from ingest.store import lookup, publish
 from ingest.store.bell import Bell
 from ingest.store.decisions import keeps_connection
+from ingest.store.dsn import for_driver
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.ledger import write_gaps
 from ingest.store.migrate import check_schema
@@ -87,8 +88,10 @@ class PostgresSink:
         and refuses new ones.
         """
         with connect_errors():
+            dsn = for_driver(url)
             pool = await asyncpg.create_pool(
-                url,
+                dsn.url,
+                password=dsn.password,
                 min_size=connections,
                 max_size=connections,
                 max_queries=1_000_000,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 
 from ingest.errors import ConfigError
+from ingest.store.dsn import for_driver
 from ingest.store.failures import DRIVER_ERRORS, translated
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ async def connected(
 ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """One connection, closed at the end; StoreError or ConfigError when there is none to be had."""
     with connect_errors():
+        dsn = for_driver(url)
         connection = await asyncpg.connect(
-            url,
+            dsn.url,
+            password=dsn.password,
             timeout=limits.connect_s,
             command_timeout=limits.command_s,
             server_settings=session_settings(application, limits),
@@ -78,8 +81,14 @@ def connect_errors() -> Iterator[None]:
     """Translate what connecting raises; a URL that cannot be read is a mistake of configuration."""
     try:
         yield
-    except ValueError:
-        # Neither chained nor quoted: the driver's text may hold a part of the password.
-        raise ConfigError("the database URL cannot be read: is a special character not escaped?") from None
+    except asyncpg.ClientConfigurationError:
+        raise _unreadable() from None
     except DRIVER_ERRORS as error:
         raise translated(error) from error
+    except ValueError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> ConfigError:
+    """Neither chained nor quoted: the driver's text may hold a part of the password."""
+    return ConfigError("the database URL cannot be read: is a special character not escaped?")

@@ -16,6 +16,7 @@ from ingest.clock import Clock
 from ingest.config import Settings
 from ingest.errors import EmbeddedServerError
 from ingest.feed.backoff import Backoff, BackoffLimits
+from ingest.store.dsn import is_open_to_all, password_file
 from ingest.store.embedded import EmbeddedPostgres
 
 log = structlog.get_logger()
@@ -66,8 +67,11 @@ class Database:
 @asynccontextmanager
 async def open_database(settings: Settings, *, clock: Clock, rng: random.Random) -> AsyncIterator[Database]:
     """The configured database, or the embedded one, started now and stopped at the end."""
-    url = settings.database.url.get_secret_value()
+    url = settings.database.dsn
     if url:
+        file = password_file(url)
+        if file is not None and is_open_to_all(file):
+            log.warning("database.password_file_open_to_all", file=str(file))
         yield Database(url, None, clock=clock, rng=rng)
         return
     server = EmbeddedPostgres(embedded_folder(settings))

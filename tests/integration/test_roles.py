@@ -200,7 +200,8 @@ async def test_writer_publishes_and_forgets(writer_url: str) -> None:
         ):
             await write_entry(connection, entry)
         await connection.execute(statement("trim_quarantine"), 0)
-        await read_status(connection)
+    async with connected(writer_url) as lone:
+        await read_status(lone)
 
 
 # ---------------------------------------------------------------------- every statement

@@ -235,3 +235,38 @@ def test_quiet_time_of_day_is_read_and_checked() -> None:
     )
     with pytest.raises(ConfigError, match="INGEST_LIMITS_ROTATE_AT: .*such as 04:00-05:00"):
         load_settings(environment={"INGEST_LIMITS_ROTATE_AT": "at night"})
+
+
+def test_password_may_stand_apart_from_the_url(tmp_path: Path) -> None:
+    """In a variable, digits and all, or in a file, of which only the name goes on."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    url = {"INGEST_DATABASE_URL": "postgresql://me@db/x"}
+    by_variable = load_settings(environment={**url, "INGEST_DATABASE_PASSWORD": "0123"})
+    by_file = load_settings(environment={**url, "INGEST_DATABASE_PASSWORD_FILE": str(secret)})
+
+    assert by_variable.database.dsn == "postgresql://me:0123@db/x"
+    assert by_file.database.dsn == f"postgresql://me@db/x?password_file={secret}"
+    assert "0123" not in repr(by_variable)
+    assert Settings().database.dsn == ""
+
+
+def test_password_is_given_once_and_for_a_server_that_wants_one(tmp_path: Path) -> None:
+    """More than one, none to be read, or one for the embedded server is a mistake; none is repeated."""
+    url = {"INGEST_DATABASE_URL": "postgresql://me:hunter1@db/x"}
+    variables = {"INGEST_DATABASE_PASSWORD": "hunter2"}
+    file = {"INGEST_DATABASE_PASSWORD_FILE": str(tmp_path / "none")}
+    said = []
+    for environment in ({**url, **variables}, {**url, **file}, variables):
+        with pytest.raises(ConfigError) as raised:
+            load_settings(environment=environment)
+        said += str(raised.value).splitlines()
+
+    assert [line.partition(": [database] ")[2] for line in said] == [
+        "password: given more than once, also by url",
+        "password_file: given more than once, also by url",
+        f"password_file: there is no such file (given: '{tmp_path / 'none'}')",
+        "password: the embedded server has none; name another one by url",
+    ]
+    assert said[0].startswith("INGEST_DATABASE_PASSWORD: ")
+    assert "hunter" not in "".join(said)

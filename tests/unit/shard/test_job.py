@@ -50,6 +50,18 @@ def test_secret_is_not_in_the_file(tmp_path: Path) -> None:
     assert "s3cret" not in written(tmp_path).read_text(encoding="utf-8")
 
 
+def test_secret_that_stands_apart_is_not_in_the_file_either(tmp_path: Path) -> None:
+    """Nor is it told to the shard twice: the URL that it gets has it, or the name of its file."""
+    environment = {"INGEST_DATABASE_URL": "postgresql://me@db/x", "INGEST_DATABASE_PASSWORD": "s3cret"}
+    settings = load_settings(environment=environment)
+    path = job_path(tmp_path, 1)
+    write_job(path, PLAN, settings, IDS)
+    job = load_job(path, settings.database.dsn)
+
+    assert "s3cret" not in path.read_text(encoding="utf-8")
+    assert job.settings.database.dsn == settings.database.dsn == "postgresql://me:s3cret@db/x"
+
+
 def test_job_appears_whole(tmp_path: Path) -> None:
     """No draft is left beside it."""
     assert [path.name for path in written(tmp_path).parent.iterdir()] == ["shard-1.json"]

@@ -1,5 +1,7 @@
 """What each failure of the database means."""
 
+import ssl
+
 import asyncpg
 import pytest
 
@@ -99,3 +101,30 @@ def test_value_that_the_driver_cannot_encode_belongs_to_its_row() -> None:
 def test_server_that_the_driver_does_not_know_stops() -> None:
     """A driver's error that waiting cannot mend is no lost connection, though its parent class is one."""
     assert type(translated(asyncpg.UnsupportedServerFeatureError("what is this"))) is StoreError
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("28P01", "password_file"),
+        ("28000", "may it log in"),
+        ("3D000", "make the database"),
+        ("42501", "ingest_writer"),
+    ],
+)
+def test_refusal_that_people_can_mend_says_how(code: str, hint: str) -> None:
+    """Wrong passwords, users, databases and rights."""
+    assert hint in str(translated(server_error(code)))
+
+
+def test_refused_certificate_says_why() -> None:
+    """What the library found, without its file names and line numbers."""
+    error = ssl.SSLCertVerificationError(
+        1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed (_ssl.c:1)"
+    )
+    error.verify_message = "Hostname mismatch"
+    failure = translated(error)
+
+    assert type(failure) is StoreUnavailable
+    assert str(failure) == "the certificate of the database's server is refused: Hostname mismatch"
+    assert "no TLS" in str(translated(ssl.SSLError(1, "[SSL] wrong")))
