@@ -532,7 +532,11 @@ def load_settings(
 def _contradictions(settings: Settings, file: str, origins: dict[tuple[str, str], str]) -> list[str]:
     """What is right by itself and wrong beside another setting, or beside what is on the disk."""
     found = []
-    checks = (_too_many_lines(settings), _storage_contradictions(settings), _password_mistakes(settings.database))
+    checks = (
+        _too_many_lines(settings),
+        _storage_contradictions(settings),
+        _password_mistakes(settings.database),
+    )
     for keys, mistake in chain.from_iterable(checks):
         place = next((origins[key] for key in keys if key in origins), file)
         found.append(f"{place}: [{keys[0][0]}] {mistake}")

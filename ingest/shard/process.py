@@ -186,7 +186,7 @@ class Shard:
     def _make_latest(self) -> LatestBooks:
         spot = self._job.settings.spot
         table = LatestBooksTable(
-            self._job.settings.database.url.get_secret_value(),
+            self._job.settings.database.dsn,
             shard=self._job.plan.shard,
             every_s=spot.latest_book_every_s,
             limits=_LATEST_LIMITS,

@@ -15,6 +15,7 @@ from ingest.errors import ConfigError, StoreUnavailable
 from ingest.store.capability import Asked, Capability, Judgement, judge, probe_all
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.migrate import migration_lock
+from ingest.store.roles import grant_roles
 from ingest.store.sessions import DEFAULT_LIMITS, SessionLimits, connected
 from ingest.store.statements import statement
 
@@ -46,6 +47,8 @@ async def arrange(url: str, plan: "StoragePlan", *, deadline_s: float) -> Arrang
         try:
             async with asyncio.timeout(deadline_s), migration_lock(connection):
                 arranged = await _arrange(connection, plan)
+                # What has just been made is nobody's yet but its maker's.
+                await grant_roles(connection)
         except TimeoutError as error:
             message = f"tables not arranged within {deadline_s:g} s; is another process migrating?"
             raise StoreUnavailable(message) from error

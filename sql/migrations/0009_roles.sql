@@ -22,17 +22,22 @@ FROM (VALUES
     ('ops', 'instruments gaps stream_rhythms incidents feed_sessions shards', 'SELECT INSERT UPDATE'),
     ('ops', 'stream_state', 'SELECT INSERT UPDATE DELETE'),
     ('ops', 'quarantine', 'SELECT INSERT DELETE'),
-    ('ops', 'stream_freshness schema_migrations partition_plan', 'SELECT'),
+    ('ops', 'stream_freshness schema_migrations partition_plan storage', 'SELECT'),
+    ('ops', 'capability', 'SELECT INSERT UPDATE'),
+    ('ops', 'conversions', 'SELECT DELETE'),
     -- Candles and books are written again when they are known better; nothing is ever deleted here.
     ('spot_raw', '*', 'SELECT INSERT'),
-    ('spot_raw', 'klines depth_snapshots', 'SELECT INSERT UPDATE'),
+    ('spot_raw', 'klines depth_snapshots latest_books book_publishers', 'SELECT INSERT UPDATE'),
     ('spot', '*', 'SELECT')
 ) AS wanted (schema_name, names, rights)
 UNION ALL
 SELECT 'ingest_reader', schema_name, 'relation', unnest(string_to_array(names, ' ')), ARRAY['SELECT']
 FROM (VALUES
     ('spot', '*'),
-    ('ops', 'instruments gaps stream_state stream_freshness stream_rhythms incidents feed_sessions shards schema_migrations')
+    -- What the book of a moment is rebuilt from, and what functions that run as the reader look into.
+    ('spot_raw', '*'),
+    ('ops', 'instruments gaps stream_state stream_freshness stream_rhythms incidents feed_sessions shards schema_migrations'),
+    ('ops', 'capability storage')
 ) AS wanted (schema_name, names)
 UNION ALL
 SELECT role, schema_name, 'function', unnest(string_to_array(names, ' ')), ARRAY['EXECUTE']
@@ -40,6 +45,8 @@ FROM (VALUES
     ('ingest_writer', 'spot', '*'),
     ('ingest_writer', 'ops', 'is_fresh require_fresh fresh_until completeness share_before'),
     ('ingest_writer', 'ops', 'ensure_partition missing_partitions partition_name rows_in_default missing_roles'),
+    ('ingest_writer', 'ops', 'expired_partitions drop_partition delete_expired drop_expired_chunks'),
+    ('ingest_writer', 'ops', 'timescale_schema hot_index_bytes'),
     ('ingest_reader', 'spot', '*'),
     ('ingest_reader', 'ops', 'is_fresh require_fresh fresh_until completeness share_before missing_roles')
 ) AS wanted (role, schema_name, names);
@@ -50,14 +57,92 @@ VALUES (
     'ingest_reader', 'ops', 'relation', 'quarantine', '{SELECT}', '{id, at, market, shard, feed, source, error}'
 );
 
--- What the writer and the reader may do by these functions only, and not by themselves. Each looks its tables up in
--- ops.partition_plan, or names them; everything else is found in pg_catalog, so that nobody can put something of
--- his own in its way.
+-- What the writer may do by these functions only, and not by itself. Each looks its tables up in ops.partition_plan
+-- or ops.storage, or names them; everything else is found in pg_catalog, so that nobody can put something of his own
+-- in its way.
 ALTER FUNCTION ops.ensure_partition(regclass, timestamptz) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 ALTER FUNCTION ops.rows_in_default() SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 ALTER FUNCTION ops.completeness(text, text, timestamptz, timestamptz)
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION ops.require_expired(relation regclass, before timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The day is for clocks that differ.
+    IF NOT EXISTS (
+        SELECT FROM ops.storage AS s
+        WHERE to_regclass(s.relation) = require_expired.relation
+            AND before <= clock_timestamp() - s.keep + interval '1 day'
+    ) THEN
+        RAISE EXCEPTION 'rows of % up to % are to be kept', relation, before USING ERRCODE = '42501';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION ops.require_expired IS 'Raises unless rows of a table before a time are older than ops.storage says they are kept';
+
+CREATE OR REPLACE FUNCTION ops.drop_partition(parent regclass, partition regclass) RETURNS void
+LANGUAGE plpgsql STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- Writers queue behind the lock that is waited for: give up long before they notice.
+SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    upto timestamptz;
+BEGIN
+    SELECT e.range_end INTO upto FROM ops.expired_partitions(parent, 'infinity') AS e
+    WHERE e.partition = drop_partition.partition;
+    IF upto IS NULL THEN
+        RAISE EXCEPTION '% is no partition of %', partition, parent USING ERRCODE = '42809';
+    END IF;
+    PERFORM ops.require_expired(parent, upto);
+    -- Not CONCURRENTLY, which PostgreSQL refuses beside a default partition. As one transaction nothing is
+    -- ever left half done: a partition is there with all its rows, or gone.
+    EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, partition);
+    EXECUTE format('DROP TABLE %s', partition);
+END
+$$;
+COMMENT ON FUNCTION ops.drop_partition IS 'Drop one partition that is older than it is kept, with its rows; fails within 200 ms where somebody holds a lock on it or its table';
+
+CREATE OR REPLACE FUNCTION ops.delete_expired(relation regclass, ts_column name, before timestamptz, most integer)
+RETURNS bigint
+LANGUAGE plpgsql STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target regclass := relation;
+    deleted bigint;
+BEGIN
+    PERFORM ops.require_expired(relation, before);
+    SELECT partdefid::regclass INTO target FROM pg_partitioned_table WHERE partrelid = relation;
+    EXECUTE format(
+        'DELETE FROM ONLY %1$s WHERE ctid = ANY (ARRAY('
+        'SELECT ctid FROM ONLY %1$s WHERE %2$I < %3$L LIMIT %4$s FOR UPDATE SKIP LOCKED))',
+        coalesce(target, relation), ts_column, before, most
+    );
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION ops.delete_expired IS 'Delete at most so many rows that are older than they are kept: of a partitioned table from its default partition, else from the table; returns how many';
+
+CREATE OR REPLACE FUNCTION ops.drop_expired_chunks(relation regclass, before timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $$
+BEGIN
+    PERFORM ops.require_expired(relation, before);
+    RETURN QUERY EXECUTE format(
+        'SELECT %I.drop_chunks(%L::regclass, older_than => %L::timestamptz)::text', ops.timescale_schema(), relation, before
+    );
+END
+$$;
+COMMENT ON FUNCTION ops.drop_expired_chunks IS 'Drop the chunks of a hypertable with nothing at or after a time up to which it need not be kept; returns their names';
+
 REVOKE ALL ON FUNCTION ops.ensure_partition, ops.rows_in_default, ops.completeness FROM PUBLIC;
+REVOKE ALL ON FUNCTION ops.drop_partition, ops.delete_expired, ops.drop_expired_chunks FROM PUBLIC;
 
 CREATE FUNCTION ops.missing_roles() RETURNS TABLE (role name, remedy text)
 LANGUAGE sql STABLE

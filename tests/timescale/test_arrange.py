@@ -468,6 +468,10 @@ async def test_age_of_a_continuous_aggregate_is_arranged(
         "no policy drops chunks any more (was: after 30 days)",
         None,
     ]
+    await connection.execute(
+        "INSERT INTO ops.storage (relation, kind, ts_column, keep)"
+        " VALUES ('spot_raw.hours', 'continuous_aggregate', 'open_time', '90 days')"
+    )
     await sink.write(a_batch([*old_trades(range(1), days=200), *old_trades(range(1, 2), days=1)]))
     await connection.execute("CALL public.refresh_continuous_aggregate('spot_raw.hours', NULL, NULL)")
     await connection.execute("SELECT ops.drop_expired_chunks('spot_raw.hours', $1)", NOW - 90 * DAY)
