@@ -12,7 +12,8 @@ the server refuses the batch for it, the batch is written without.
 
 Invariants: a batch, its gaps included, is one transaction; every wait has a limit; a connection whose
 state is unknown is dropped, never used again; a connection is used only after the columns behind it
-have been compared with what the encoders write.
+have been compared with what the encoders write, and says so to the server, which refuses its rows when a
+column has another type later on (`ops.check_promised_columns`).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import orjson
 
 from ingest.binance.answers import Instrument
 from ingest.book.moment import StoredMoment
@@ -324,6 +326,7 @@ async def _prepared(connection: "Connection") -> None:
         rows = await connection.fetch(statement("column_types"), schema, [table.name for table in tables])
         types = {(row["table_name"], row["column_name"]): row["type_name"] for row in rows}
         _compare(tables, types)
+        await _promise(connection, schema, tables)
     await connection.execute(statement("create_stages"))
 
 
@@ -335,6 +338,17 @@ async def _join_writers(connection: "Connection") -> None:
         raise StoreUnavailable("tables are being converted (`ingest migrate --convert`): nobody may write")
     if row["may_convert"] and await connection.fetchval(statement("has_conversions")):
         await connection.execute(statement("forget_conversions"))
+
+
+async def _promise(connection: "Connection", schema: str, tables: Iterable[Table]) -> None:
+    """Tell the server which types the bytes of this session are meant for."""
+    promises = {
+        f"ingest.columns_of_{schema}_{table.name}": orjson.dumps(
+            dict(zip(table.columns, table.column_types, strict=True))
+        ).decode()
+        for table in tables
+    }
+    await connection.fetch(statement("promise_columns"), list(promises), list(promises.values()))
 
 
 def _compare(tables: Iterable[Table], types: Mapping[tuple[str, str], str]) -> None:

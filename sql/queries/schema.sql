@@ -45,3 +45,8 @@ CALL ops.hand_over();
 
 -- name: missing_roles
 SELECT role, remedy FROM ops.missing_roles();
+
+-- What this session writes, for ops.check_promised_columns: names of settings, and columns with their types.
+-- name: promise_columns
+SELECT set_config(promise.name, promise.columns, false)
+FROM unnest($1::text[], $2::text[]) AS promise (name, columns);

@@ -12,7 +12,7 @@ from ingest.binance.answers import Instrument
 from ingest.book.moment import Neighbour
 from ingest.buffer import encode, tables
 from ingest.buffer.batcher import Batch
-from ingest.buffer.tables import BOOK_TICKERS, KLINES, TABLES, Table
+from ingest.buffer.tables import BOOK_TICKERS, KLINES, TABLES, TRADES, Table
 from ingest.errors import RowsRefused, SchemaMismatch, StoreUnavailable
 from ingest.events import AvgPrice, GapFilled, MiniTicker, StreamKey, Ticker
 from ingest.store.instants import instant
@@ -608,6 +608,54 @@ async def test_column_of_another_type_is_a_mismatch(migrated_url: str) -> None:
     with pytest.raises(SchemaMismatch, match="update_id is double precision, this program writes bigint"):
         async with PostgresSink.opened(migrated_url):
             pytest.fail("opened")
+
+
+ALTERED = {
+    "trade_id": ("trades", "spot.trades", "double precision"),
+    "recv_ts": ("trades", "spot.trades", "timestamp without time zone"),
+    "bid_prices": ("depth_deltas", "spot.depth_deltas", "double precision[]"),
+    "price": ("trades", "spot.trades", "numeric(20,2)"),
+}
+
+
+@pytest.mark.parametrize("column", ALTERED)
+async def test_column_altered_under_a_live_connection_takes_no_bytes(migrated_url: str, column: str) -> None:
+    """Neither way stores a row in a column whose type was changed after the connection was made."""
+    name, view, type_name = ALTERED[column]
+    table = next(table for table in TABLES if table.name == name)
+    async with PostgresSink.opened(migrated_url, connections=1) as sink, connected(migrated_url) as other:
+        await other.execute(
+            f"BEGIN; DROP VIEW {view}; ALTER TABLE {table.schema}.{name} ALTER {column} TYPE {type_name}; COMMIT"
+        )
+        for _ in range(2):
+            with pytest.raises(SchemaMismatch, match=f"the type of {column} was changed under a writer"):
+                await sink.write(a_batch([ROWS[table]], table=table))
+            sink._staging[table] = 0
+        assert await other.fetchval(f"SELECT count(*) FROM {table.schema}.{name}") == 0
+
+
+async def test_column_added_under_a_live_connection_does_not_matter(migrated_url: str) -> None:
+    """A migration that only adds does not stop the writers of the program before it."""
+    async with PostgresSink.opened(migrated_url, connections=1) as sink, connected(migrated_url) as other:
+        sink._staging[TRADES] = 0
+        await other.execute("ALTER TABLE spot_raw.trades ADD COLUMN venue_note text")
+
+        assert (await sink.write(a_batch(trade_rows([1])))).rows == 1
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+async def test_type_of_a_copied_column_is_held_by_the_readers_view(migrated_url: str, table: Table) -> None:
+    """The server refuses to change it while the view stands; and the table has its watch for when it does not."""
+    async with connected(migrated_url) as connection:
+        for column in table.columns:
+            if column == "event_ts" and table is KLINES:
+                continue  # candles are staged always, and the merge converts
+            with pytest.raises(asyncpg.PostgresError, match="used by a view|partition key"):
+                await connection.execute(f"ALTER TABLE {table.schema}.{table.name} ALTER {column} TYPE text")
+        assert await connection.fetchval(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = $1::text::regclass AND tgname = 'promised_columns'",
+            f"{table.schema}.{table.name}",
+        )
 
 
 async def test_schema_is_checked_on_request(sink: PostgresSink) -> None:
