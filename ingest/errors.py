@@ -15,6 +15,7 @@ IngestError
 │   └── SchemaMismatch     migrations and this program do not agree
 ├── SpoolError             the spool's folder cannot be used, or another process uses the file
 ├── CaptureUnreadable      a file is no capture of ours, or its header is damaged
+├── ExportError            a file of an export was not made
 ├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
 └── BoardError             the freshness board's file is not one of ours
 """
@@ -110,6 +111,10 @@ class SpoolError(IngestError):
 
 class CaptureUnreadable(IngestError):
     """A file is not a capture that this program can read; the message says what it is not."""
+
+
+class ExportError(IngestError):
+    """A file of an export was not made; the message says why, be it the disk or what is missing."""
 
 
 class EmbeddedServerError(IngestError):

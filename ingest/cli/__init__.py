@@ -21,6 +21,7 @@ _COMMANDS = MappingProxyType(
         "gaps": "ingest.cli.gaps",
         "backfill": "ingest.cli.backfill",
         "verify": "ingest.cli.verify",
+        "export": "ingest.cli.export",
         "replay": "ingest.cli.replay",
         "alerts": "ingest.cli.alerts",
         "deadman": "ingest.cli.deadman",
