@@ -40,7 +40,8 @@ _LINES: Final = f"""
 WITH r AS MATERIALIZED ({_RELATIONS}), f AS MATERIALIZED ({_FUNCTIONS}), s AS MATERIALIZED ({_SCHEMAS})
 SELECT format('schema %s: %s', nspname, obj_description(oid, 'pg_namespace')) FROM s
 UNION ALL
-SELECT format('relation %s %s %s %s: %s', place, relkind, relpersistence, reloptions, obj_description(oid, 'pg_class'))
+SELECT format('relation %s %s %s %s: %s',
+    place, relkind, relpersistence, reloptions, obj_description(oid, 'pg_class'))
 FROM r WHERE relkind <> 'i' AND relkind <> 'I'
 UNION ALL
 SELECT format('column %s.%s %s %s not null %s default %s identity %s generated %s: %s',
@@ -83,11 +84,18 @@ WHERE r.relkind IN ('r', 'p', 'v', 'm') AND r.place NOT LIKE '%\\_raw.%'
 ORDER BY r.place LIKE 'ops.%', r.place
 """
 _READ_COLUMNS: Final = """
-SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type_name, col_description(attrelid, attnum) AS words
+SELECT
+    attname::text AS name,
+    format_type(atttypid, atttypmod) AS type_name,
+    col_description(attrelid, attnum) AS words
 FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 _READ_FUNCTIONS: Final = f"""
-SELECT f.place, f.arguments, pg_get_function_result(f.oid) AS result, obj_description(f.oid, 'pg_proc') AS words
+SELECT
+    f.place,
+    f.arguments,
+    pg_get_function_result(f.oid) AS result,
+    obj_description(f.oid, 'pg_proc') AS words
 FROM ({_FUNCTIONS}) AS f
 WHERE f.place NOT LIKE '%\\_raw.%' AND f.prokind IN ('f', 'p')
 ORDER BY f.place LIKE 'ops.%', f.place, f.arguments
@@ -97,7 +105,7 @@ _HEAD: Final = """\
 # The schema, as its readers meet it
 
 Made of a migrated database by `make schema`; a test compares the two. Schema `spot` is the contract with
-readers, `ops` says how the service is. Unique keys and meanings in more words: the README, "Reading the data".
+readers, `ops` says how the service is. In more words: the README, "Reading the data".
 """
 
 

@@ -625,7 +625,8 @@ async def test_column_altered_under_a_live_connection_takes_no_bytes(migrated_ur
     table = next(table for table in TABLES if table.name == name)
     async with PostgresSink.opened(migrated_url, connections=1) as sink, connected(migrated_url) as other:
         await other.execute(
-            f"BEGIN; DROP VIEW {view}; ALTER TABLE {table.schema}.{name} ALTER {column} TYPE {type_name}; COMMIT"
+            f"BEGIN; DROP VIEW {view};"
+            f" ALTER TABLE {table.schema}.{name} ALTER {column} TYPE {type_name}; COMMIT"
         )
         for _ in range(2):
             with pytest.raises(SchemaMismatch, match=f"the type of {column} was changed under a writer"):
@@ -645,7 +646,7 @@ async def test_column_added_under_a_live_connection_does_not_matter(migrated_url
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 async def test_type_of_a_copied_column_is_held_by_the_readers_view(migrated_url: str, table: Table) -> None:
-    """The server refuses to change it while the view stands; and the table has its watch for when it does not."""
+    """The server refuses to change it while the view stands; a watch is there for when it does not."""
     async with connected(migrated_url) as connection:
         for column in table.columns:
             if column == "event_ts" and table is KLINES:
@@ -653,7 +654,8 @@ async def test_type_of_a_copied_column_is_held_by_the_readers_view(migrated_url:
             with pytest.raises(asyncpg.PostgresError, match="used by a view|partition key"):
                 await connection.execute(f"ALTER TABLE {table.schema}.{table.name} ALTER {column} TYPE text")
         assert await connection.fetchval(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = $1::text::regclass AND tgname = 'promised_columns'",
+            "SELECT count(*) FROM pg_trigger"
+            " WHERE tgrelid = $1::text::regclass AND tgname = 'promised_columns'",
             f"{table.schema}.{table.name}",
         )
 

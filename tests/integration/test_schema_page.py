@@ -5,7 +5,7 @@ from tests.catalog import PAGE, page_of, uncommented
 
 
 async def test_page_shows_the_schema_that_migrations_make(migrated_url: str) -> None:
-    """sql/SCHEMA.md is what the catalogs of a migrated database say, word for word: `make schema` writes it."""
+    """sql/SCHEMA.md is what a migrated database says, word for word: `make schema` writes it."""
     async with connected(migrated_url) as connection:
         assert PAGE.read_text(encoding="utf-8") == await page_of(connection), "run `make schema`"
 
