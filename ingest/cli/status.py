@@ -10,6 +10,7 @@ from rich.live import Live
 
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
+from ingest.cli.sizes import Storage, read_storage, storage_table
 from ingest.cli.tables import (
     Status,
     console,
@@ -23,6 +24,7 @@ from ingest.cli.tables import (
     why_table,
 )
 from ingest.config import Settings, load_settings
+from ingest.errors import StoreUnavailable
 from ingest.store.sessions import connected
 from ingest.store.statements import statement
 
@@ -41,7 +43,7 @@ _WELL = frozenset({"live", "quiet", "halted", "suspect"})
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 @config_option
 def status(symbol: str | None, watch: bool, config_file: Path | None) -> int:
-    """Print streams by kind, shards, open incidents, and the streams that are not live.
+    """Print streams by kind, shards, disk, open incidents, and the streams that are not live.
 
     With SYMBOL: its streams, why their thresholds are what they are, and its newest incidents.
     Exit code 0 when no stream is stale, recovering or starting and the table itself is fresh, else 3.
@@ -60,7 +62,7 @@ async def _show(settings: Settings, symbol: str | None, *, watch: bool) -> int:
             return await _show_symbol(shown, connection, symbol)
         found = await read_status(connection)
         if not watch:
-            _print(shown, found)
+            _print(shown, found, await _storage(connection, settings))
             return 0 if _is_well(found) else _DEGRADED
         with Live(kinds_table(found), console=shown, auto_refresh=False) as live:
             while True:
@@ -100,7 +102,15 @@ def _is_well(found: Status) -> bool:
     )
 
 
-def _print(shown: Console, found: Status) -> None:
+async def _storage(connection: "Connection", settings: Settings) -> Storage | None:
+    try:
+        return await read_storage(connection, settings)
+    except StoreUnavailable:
+        # A table is locked, by a migration perhaps: no reason to say nothing of the streams.
+        return None
+
+
+def _print(shown: Console, found: Status, storage: Storage | None) -> None:
     if found.server:
         shown.print(f"server: {found.server}", highlight=False, markup=False)
     if found.age_s is None:
@@ -108,6 +118,8 @@ def _print(shown: Console, found: Status) -> None:
         return
     shown.print(kinds_table(found))
     shown.print(shards_table(found))
+    if storage is not None:
+        shown.print(storage_table(storage))
     if found.incidents:
         shown.print(incidents_table(found.incidents, "open incidents"))
     if found.not_live:

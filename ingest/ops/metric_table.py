@@ -167,6 +167,12 @@ ALERT_METRICS = (
     _counter("ingest_alert_attempts_failed_total", (), "Attempts to deliver that failed."),
 )
 
+STORAGE_METRICS = (
+    _gauge("ingest_table_bytes", ("table",), "Disk space of a table, all its parts and indexes.", "bytes"),
+    _gauge("ingest_disk_free_bytes", ("disk",), "Free for the spool, and the embedded database.", "bytes"),
+    _gauge("ingest_disk_full_in_seconds", (), "Forecast for the embedded database; +Inf: never.", "seconds"),
+)
+
 PER_STREAM_METRICS = (
     _gauge("ingest_stream_age_seconds", _STREAM, "Age of the newest committed row.", "seconds"),
     _gauge("ingest_stream_threshold_seconds", _STREAM, "Silence that makes it suspect.", "seconds"),
@@ -181,6 +187,7 @@ METRICS = (
     *STREAM_METRICS,
     *VIGIL_METRICS,
     *ALERT_METRICS,
+    *STORAGE_METRICS,
     *PER_STREAM_METRICS,
 )
 

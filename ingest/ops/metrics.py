@@ -25,6 +25,7 @@ from ingest.supervisor.freshness import (
     heartbeat_age_s,
     judge_all,
 )
+from ingest.supervisor.storage import StorageFacts
 
 US = 1e-6
 NS = 1e-9
@@ -108,6 +109,7 @@ def collect_samples(
         _put_vigil(samples, vigil)
         _put_exchange(samples, vigil)
         _put_alerts(samples, vigil.alerts)
+        _put_storage(samples, vigil.storage)
     if per_stream:
         _put_streams(samples, rows)
         for shard in facts.shards:
@@ -291,6 +293,15 @@ def _put_alerts(samples: Samples, alerts: AlertCounts) -> None:
     samples.put("ingest_alert_letters_given_up_total", alerts.given_up)
     samples.put("ingest_alert_letters_dropped_total", alerts.dropped)
     samples.put("ingest_alert_attempts_failed_total", alerts.failed_attempts)
+
+
+def _put_storage(samples: Samples, storage: StorageFacts) -> None:
+    for size in storage.sizes:
+        samples.put("ingest_table_bytes", size.total_bytes, size.relation)
+    for disk, free_bytes in storage.free_bytes.items():
+        samples.put("ingest_disk_free_bytes", free_bytes, disk)
+    if storage.full_in_s is not None:
+        samples.put("ingest_disk_full_in_seconds", storage.full_in_s)
 
 
 def _put_streams(samples: Samples, rows: Sequence[StreamFreshness]) -> None:

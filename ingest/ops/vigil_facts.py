@@ -14,6 +14,7 @@ from ingest.ops.alerts import Alerts
 from ingest.supervisor.ladder import Step
 from ingest.supervisor.lines import Lead
 from ingest.supervisor.service import Supervisor
+from ingest.supervisor.storage import StorageFacts
 from ingest.supervisor.vigil import Vigil
 from ingest.supervisor.witness import Quiet, Stale, Unknown
 
@@ -66,6 +67,7 @@ class VigilFacts:
     line_gaps_closed: int | None = None
     line_gaps_trimmed: int | None = None
     alerts: AlertCounts = field(default_factory=AlertCounts)
+    storage: StorageFacts = field(default_factory=StorageFacts)
 
 
 def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFacts | None:
@@ -94,6 +96,7 @@ def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFa
         line_gaps_closed=lines.gaps_closed if lines is not None else None,
         line_gaps_trimmed=lines.gaps_trimmed if lines is not None else None,
         alerts=_alert_counts(alerts),
+        storage=supervisor.storage,
     )
 
 

@@ -41,7 +41,7 @@ from ingest.store.ledger import count_open_gaps
 from ingest.store.migrate import migrate
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.child import ShardKeeper
-from ingest.supervisor.database import Database, open_database
+from ingest.supervisor.database import Database, embedded_folder, open_database
 from ingest.supervisor.fleet import Fleet
 from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
 from ingest.supervisor.housekeeping import Housekeeping
@@ -49,6 +49,7 @@ from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.policy import RestartPolicy
 from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
 from ingest.supervisor.selection import choose_instruments, expected_rates
+from ingest.supervisor.storage import StorageFacts, StorageWatch
 from ingest.supervisor.vigil import Vigil, forget_former_streams, load_records
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Supervisor:
         self._open_gaps: Mapping[StreamKey, int] = {}
         self._vigil: Vigil | None = None
         self._budget: SharedBudget | None = None
+        self._storage: StorageWatch | None = None
         self._published_s: float | None = None
         self._ticked_s = clock.monotonic_s()
 
@@ -104,6 +106,11 @@ class Supervisor:
     def budget_used(self) -> dict[str, tuple[int, int]]:
         """Of each budget of this address: used within its window, and the limit; empty before the start."""
         return self._budget.filling() if self._budget is not None else {}
+
+    @property
+    def storage(self) -> StorageFacts:
+        """What the tables take and what their disk has left, as of at most a minute ago."""
+        return self._storage.facts if self._storage is not None else StorageFacts()
 
     @property
     def published_s(self) -> float | None:
@@ -181,8 +188,10 @@ class Supervisor:
             write=lambda rows: self._publish(sink, rows),
             judged=vigil.judged,
         )
+        self._storage = self._storage_watch(database, sink)
         loops = {
             "database": database.watch(),
+            "storage": self._storage.run(),
             "freshness": publisher.run(),
             "housekeeping": housekeeping.run(),
             "gaps": self._count_gaps(sink),
@@ -202,6 +211,14 @@ class Supervisor:
             await publisher.publish_once()
             with contextlib.suppress(StoreUnavailable):
                 await vigil.save()
+
+    def _storage_watch(self, database: Database, sink: PostgresSink) -> StorageWatch:
+        return StorageWatch(
+            sink.session,
+            database_folder=embedded_folder(self._settings) if database.is_embedded else None,
+            spool_folder=self._settings.service.data_dir / "spool",
+            clock=self._clock,
+        )
 
     async def _stop_shards(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         deadline_s = self._settings.service.stop_deadline_s * _SHARD_STOP_SHARE

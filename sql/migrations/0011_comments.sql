@@ -169,3 +169,15 @@ COMMENT ON COLUMN ops.schema_migrations.version IS 'Number of the file';
 COMMENT ON COLUMN ops.schema_migrations.name IS 'Name of the file';
 COMMENT ON COLUMN ops.schema_migrations.applied_at IS 'When it was applied, by the server''s clock';
 COMMENT ON COLUMN ops.schema_migrations.duration_ms IS 'How long it took';
+
+COMMENT ON COLUMN ops.capability.is_only IS 'Always true: there is one row';
+COMMENT ON COLUMN ops.capability.warnings IS 'What was told about this server, in sentences';
+COMMENT ON COLUMN ops.capability.probed_at IS 'When it was found, by the server''s clock';
+
+COMMENT ON COLUMN ops.storage.kind IS 'partitions, hypertable, table or continuous_aggregate';
+COMMENT ON COLUMN ops.storage.arranged_at IS 'When that was, by the server''s clock';
+
+COMMENT ON COLUMN ops.conversions.relation IS 'The table that is converted';
+COMMENT ON COLUMN ops.conversions.partition IS 'The partition that was copied';
+COMMENT ON COLUMN ops.conversions.row_count IS 'Its rows';
+COMMENT ON COLUMN ops.conversions.converted_at IS 'When it was copied, by the server''s clock';

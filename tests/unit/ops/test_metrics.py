@@ -1,5 +1,7 @@
 """What a scrape says, read back by Prometheus' own parser."""
 
+from math import inf
+
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,8 +11,10 @@ from ingest.feed.endings import EndClass
 from ingest.ops.metric_table import METRICS, PER_STREAM_METRICS
 from ingest.ops.metrics import Samples, make_registry
 from ingest.ops.vigil_facts import AlertCounts, Filling, VigilFacts
+from ingest.store.sizes import RelationSize
 from ingest.supervisor.freshness import ServiceFacts
 from ingest.supervisor.lines import Lead
+from ingest.supervisor.storage import StorageFacts
 from tests.unit.board.builders import (
     BTC_DEPTH,
     BTC_TRADE,
@@ -77,7 +81,28 @@ def full_vigil() -> VigilFacts:
         alerts=AlertCounts(
             delivered=21, failed_attempts=22, given_up=23, dropped=24, waiting=25, standing=26, held_back=27
         ),
+        storage=StorageFacts(
+            sizes=[
+                RelationSize(
+                    relation="spot_raw.trades", parts=5, rows_estimate=1, table_bytes=40, index_bytes=2
+                )
+            ],
+            free_bytes={"database": 51, "spool": 52},
+            full_in_s=53.0,
+        ),
     )
+
+
+def test_disk_is_told_as_far_as_it_is_known() -> None:
+    """Tables with their indexes; a disk that never fills has infinity, one that is not known nothing."""
+    scraped = scrape(some_facts(), full_vigil())
+    assert at(scraped, "ingest_table_bytes", table="spot_raw.trades") == 42
+    assert at(scraped, "ingest_disk_free_bytes", disk="database") == 51
+    assert at(scraped, "ingest_disk_full_in_seconds") == 53
+
+    never = scrape(some_facts(), VigilFacts(storage=StorageFacts(full_in_s=inf)))
+    assert at(never, "ingest_disk_full_in_seconds") == inf
+    assert not any(name.startswith("ingest_disk") for name, *_ in scrape(some_facts(), VigilFacts()))
 
 
 def test_known_levels_are_those_of_live_books() -> None:

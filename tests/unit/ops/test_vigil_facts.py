@@ -9,6 +9,7 @@ from ingest.ops.vigil_facts import DIAGNOSES, AlertCounts, Filling, VigilFacts, 
 from ingest.supervisor.ladder import Step
 from ingest.supervisor.lines import Lead, Leads
 from ingest.supervisor.service import Supervisor
+from ingest.supervisor.storage import StorageFacts
 from ingest.supervisor.watch import Finding
 from tests.unit.supervisor.stage import Stage, a_key
 
@@ -36,7 +37,11 @@ def seen_at(
         sentinel=SimpleNamespace(watch=stage.watch, conditions={}),
     )
     supervisor = SimpleNamespace(
-        vigil=vigil, published_s=490.0, banned_for_s=0.0, budget_used=lambda: {"weight": (80, 5_100)}
+        vigil=vigil,
+        published_s=490.0,
+        banned_for_s=0.0,
+        budget_used=lambda: {"weight": (80, 5_100)},
+        storage=StorageFacts(full_in_s=7.0),
     )
     alerts = SimpleNamespace(
         delivery=SimpleNamespace(stats=lambda: STATS), standing=frozenset({"a", "b"}), held_back=7
