@@ -181,3 +181,32 @@ COMMENT ON COLUMN ops.conversions.relation IS 'The table that is converted';
 COMMENT ON COLUMN ops.conversions.partition IS 'The partition that was copied';
 COMMENT ON COLUMN ops.conversions.row_count IS 'Its rows';
 COMMENT ON COLUMN ops.conversions.converted_at IS 'When it was copied, by the server''s clock';
+
+COMMENT ON COLUMN spot.latest_trades.symbol IS 'Upper case, such as BTCUSDT';
+COMMENT ON COLUMN spot.latest_trades.trade_id IS 'The exchange''s; consecutive for a symbol';
+COMMENT ON COLUMN spot.latest_trades.ts IS 'Time of the trade at the exchange';
+COMMENT ON COLUMN spot.latest_trades.price IS 'In the quote asset, as printed';
+COMMENT ON COLUMN spot.latest_trades.qty IS 'In the base asset, as printed';
+COMMENT ON COLUMN spot.latest_trades.buyer_is_maker IS 'True when the aggressor sold';
+COMMENT ON COLUMN spot.latest_trades.recv_ts IS 'When the message left our socket, by the shard''s clock; for a repaired row: when REST answered';
+
+COMMENT ON COLUMN spot.latest_book_tickers.symbol IS 'Upper case, such as BTCUSDT';
+COMMENT ON COLUMN spot.latest_book_tickers.update_id IS 'Update of the book that this is the best of; rising, not consecutive';
+COMMENT ON COLUMN spot.latest_book_tickers.ts IS 'Our receive time: the exchange sends none with this stream';
+COMMENT ON COLUMN spot.latest_book_tickers.bid_price IS 'Best bid';
+COMMENT ON COLUMN spot.latest_book_tickers.bid_qty IS 'Quantity at the best bid';
+COMMENT ON COLUMN spot.latest_book_tickers.ask_price IS 'Best ask';
+COMMENT ON COLUMN spot.latest_book_tickers.ask_qty IS 'Quantity at the best ask';
+COMMENT ON COLUMN spot.latest_book_tickers.recv_ts IS 'The same as ts';
+
+COMMENT ON COLUMN spot.latest_books.symbol IS 'Upper case, such as BTCUSDT';
+COMMENT ON COLUMN spot.latest_books.last_update_id IS 'The book as it stood after this update';
+COMMENT ON COLUMN spot.latest_books.bid_prices IS 'Best first';
+COMMENT ON COLUMN spot.latest_books.bid_qtys IS 'Quantity at the price of the same index';
+COMMENT ON COLUMN spot.latest_books.ask_prices IS 'Best first';
+COMMENT ON COLUMN spot.latest_books.ask_qtys IS 'Quantity at the price of the same index';
+
+COMMENT ON COLUMN ops.role_rights.role IS 'ingest_writer or ingest_reader';
+COMMENT ON COLUMN ops.role_rights.schema_name IS 'Where the objects are';
+COMMENT ON COLUMN ops.role_rights.kind IS 'relation or function';
+COMMENT ON COLUMN ops.role_rights.rights IS 'What is granted, as GRANT names it';

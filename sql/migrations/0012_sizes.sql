@@ -22,3 +22,10 @@ COMMENT ON COLUMN ops.relation_sizes.index_bytes IS 'Indexes of all parts';
 COMMENT ON COLUMN ops.relation_sizes.oldest_at IS 'Begin of the oldest part with rows; null where there are no parts, or no rows';
 COMMENT ON COLUMN ops.relation_sizes.rowstore_bytes IS 'What is in the columnstore now had taken so many as rows; null where nothing is';
 COMMENT ON COLUMN ops.relation_sizes.columnstore_bytes IS 'What it takes there; null where nothing is';
+
+INSERT INTO ops.role_rights (role, schema_name, kind, object_name, rights) VALUES
+    ('ingest_writer', 'ops', 'relation', 'relation_sizes', '{SELECT,INSERT,DELETE}'),
+    ('ingest_writer', 'ops', 'relation', 'storage', '{SELECT}'),
+    ('ingest_reader', 'ops', 'relation', 'relation_sizes', '{SELECT}'),
+    ('ingest_reader', 'ops', 'relation', 'storage', '{SELECT}')
+ON CONFLICT DO NOTHING;
