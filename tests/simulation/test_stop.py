@@ -171,4 +171,7 @@ def test_exchange_that_refuses_at_first_is_asked_again(tmp_path: Path, double: D
     double.fault("rest", path="exchangeInfo", status=429, code=-1003, retry_after_s=1, n=1)
     double.fault("rest", path="ticker/24hr", status=503, n=1)
     with a_service(tmp_path, double, spot=SPOT) as service:
-        assert len(service.log_lines("exchange.not_reached")) == 2
+        errors = [line["error"] for line in service.log_lines("exchange.not_reached")]
+        # A busy machine may add a timeout of its own.
+        for status in ("429", "503"):
+            assert [error for error in errors if status in error], errors
