@@ -42,12 +42,21 @@ _STAGE: Final = Decision.STAGE
 _SPLIT: Final = Decision.SPLIT
 _STOP: Final = Decision.STOP
 
+PARTITION_CHANGED: Final = "23514 without a constraint"
+"""The server's code for a check, which names none where the bounds of a partition have refused the row."""
+
 TABLE: Final = (
     Row("08", _RETRY, "connection lost, refused, confused", "outcome unknown; the connection is dropped"),
     Row("0A", _STOP, "not supported by this server", "another server than this program was made for"),
     Row("21", _SPLIT, "a statement met one row twice", "a row's fault until it stands alone"),
     Row("22", _SPLIT, "a value out of range, not a number, too long", "the row will never fit"),
     Row("23", _SPLIT, "check, not null, foreign key, exclusion", "the row will never fit"),
+    Row(
+        PARTITION_CHANGED,
+        _RETRY,
+        "a partition was made for the row in this very moment",
+        "rolled back: the next try finds it",
+    ),
     Row("23505", _STAGE, "a key that is there already", "stored before; after staging there is none left"),
     Row("25", _RETRY, "a transaction in a state that is not ours", "the connection is dropped"),
     Row("25006", _RETRY, "read only: a standby, or a fail-over under way", "until a primary answers"),
@@ -95,7 +104,7 @@ def decide(sqlstate: str | None, classes: Iterable[str] = ()) -> Decision:
     return next(known, Decision.STOP)
 
 
-_ANSWERED: Final = frozenset({"40", "42501", "42P01", "53", "55", "57014", "72"})
+_ANSWERED: Final = frozenset({PARTITION_CHANGED, "40", "42501", "42P01", "53", "55", "57014", "72"})
 
 
 def keeps_connection(sqlstate: str | None) -> bool:

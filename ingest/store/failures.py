@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from ingest.errors import RowsRefused, SchemaMismatch, StoreError, StoreUnavailable
-from ingest.store.decisions import Decision, decide
+from ingest.store.decisions import PARTITION_CHANGED, Decision, decide
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -46,11 +46,17 @@ def translated(error: BaseException) -> StoreError:
     """
     if not isinstance(error, asyncpg.PostgresError):
         return _KINDS[decide(None, _names(error))](_said(error))
-    code = error.sqlstate
+    code = _code(error)
     decision = decide(code or "")
     is_schema = decision is Decision.STOP and (code or "")[:2] in _SCHEMA_CLASSES
     kind: _Kind = SchemaMismatch if is_schema else _KINDS[decision]
     return kind(f"{_said(error)} (SQLSTATE {code})", sqlstate=code)
+
+
+def _code(error: asyncpg.PostgresError) -> str | None:
+    of_partition = isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
+    # With a table: not what a trigger has raised under this code.
+    return PARTITION_CHANGED if of_partition and error.table_name else error.sqlstate
 
 
 def _names(error: BaseException) -> list[str]:

@@ -40,6 +40,7 @@ from ingest.shard.address_budget import open_budget
 from ingest.shard.captured import RecordingCapture, open_capture
 from ingest.shard.job import ShardJob
 from ingest.shard.process import Shard, Tools
+from ingest.store.notifications import Names
 from ingest.store.postgres import STICKY_BATCHES, PostgresSink
 from ingest.store.sessions import connected
 from ingest.store.sink import Sink, Written
@@ -64,6 +65,8 @@ class _ShardSink(Sink, Protocol):
 
     def session(self) -> object: ...
 
+    def notify(self, names: Names) -> None: ...
+
 
 class _Nowhere:
     async def execute(self, query: str, *arguments: object) -> object:
@@ -82,6 +85,9 @@ class AcknowledgingSink:
         await asyncio.sleep(0)  # as any other sink, it lets the loop go on
         return Written(len(batch.rows), 0, staged=False)
 
+    def notify(self, names: Names) -> None:
+        """Nobody listens."""
+
     @asynccontextmanager
     async def session(self) -> AsyncIterator[_Executor]:
         """For the journal, whose entries go nowhere."""
@@ -93,6 +99,7 @@ class CountingSink:
 
     def __init__(self, inner: _ShardSink) -> None:
         self.session = inner.session
+        self.notify = inner.notify
         self.rows = self.row_bytes = self.batches = self.conflicts = 0
         self._inner = inner
         self._goal = 0

@@ -388,7 +388,7 @@ def test_interrupted_export_leaves_no_half_file(configured: str, tmp_path: Path)
     """Ctrl-C in the middle of a file: what was whole stays and is in the manifest, and nothing else."""
     store_trades(configured)
     program = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
         "from ingest.cli import main\n"
         "from ingest.export import extract\n"
         "extract.BLOCK_BYTES = 100\n"
@@ -397,6 +397,7 @@ def test_interrupted_export_leaves_no_half_file(configured: str, tmp_path: Path)
         "    calls.append(1)\n"
         "    if self._order.wanted.from_ts > sys.argv[-1] and calls:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.5)  # the signal is the main thread's\n"
         "    add(self, lines)\n"
         "extract._Rows._add = interrupted\n"
         "main(sys.argv[1:-1])"

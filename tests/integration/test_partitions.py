@@ -1,13 +1,21 @@
 """Partitions made ahead, beside writers and other makers."""
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ingest.errors import StoreUnavailable
+from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.partitions import ensure_partitions, rows_in_default
+from ingest.store.retrying import RetryPolicy, until_available
 from ingest.store.sessions import connected
+
+if TYPE_CHECKING:
+    from ingest.store.sessions import Connection
 
 NOW = datetime(2031, 12, 30, 13, 0, tzinfo=UTC)
 DAILY = {
@@ -105,6 +113,38 @@ async def test_new_partition_has_the_unique_key(migrated_url: str) -> None:
     assert indexes == 1
 
 
+async def test_row_whose_partition_is_made_meanwhile_is_tried_again(migrated_url: str) -> None:
+    """A writer that waits for the net while its day gets a partition is refused, for no fault of its row."""
+    async with connected(migrated_url) as maker, connected(migrated_url) as writer:
+        await writer.execute("SET lock_timeout = 0")
+        async with maker.transaction(), asyncio.TaskGroup() as group:
+            await maker.execute("LOCK TABLE ONLY spot_raw.trades_default IN ACCESS EXCLUSIVE MODE")
+            writing = group.create_task(_refusal(writer, NOW))
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = $1)"
+            while not await maker.fetchval(waits, writer.get_server_pid()):
+                await asyncio.sleep(0.05)
+            await maker.execute("SELECT ops.ensure_partition('spot_raw.trades', $1)", NOW)
+            await maker.execute("COMMIT; BEGIN")
+            await writing
+        await writer.execute(INSERT, NOW, 1)
+
+        assert "violates partition constraint" in str(writing.result())
+        assert await rows_in_default(writer) == dict.fromkeys(DAILY | MONTHLY, 0)
+
+
+async def _refusal(connection: "Connection", at: datetime) -> StoreUnavailable:
+    with pytest.raises(StoreUnavailable) as refused:
+        await _insert(connection, at, 1)
+    return refused.value
+
+
+async def _insert(connection: "Connection", at: datetime, trade_id: int) -> None:
+    try:
+        await connection.execute(INSERT, at, trade_id)
+    except DRIVER_ERRORS as error:
+        raise translated(error) from error
+
+
 async def test_makers_and_writers_at_once_do_not_disturb_each_other(migrated_url: str) -> None:
     """Several makers and writers together: each partition is made once and every row is kept once."""
 
@@ -115,7 +155,12 @@ async def test_makers_and_writers_at_once_do_not_disturb_each_other(migrated_url
     async def write(first_id: int) -> None:
         async with connected(migrated_url) as connection:
             for number in range(100):
-                await connection.execute(INSERT, NOW + timedelta(days=number % 8), first_id + number)
+                await until_available(
+                    partial(_insert, connection, NOW + timedelta(days=number % 8), first_id + number),
+                    policy=RetryPolicy(),
+                    rng=random.Random(number),
+                    on_retry=lambda _: None,
+                )
 
     async with asyncio.TaskGroup() as group:
         makers = [group.create_task(make()) for _ in range(4)]

@@ -457,7 +457,7 @@ async def test_functions_with_their_owners_rights_have_a_path_of_their_own(migra
 _CALLS = {
     "is_fresh": "ops.is_fresh('spot', 'BTCUSDT', 'trade', '1 day')",
     "require_fresh": "ops.require_fresh('spot', 'BTCUSDT', 'trade', '1 day')",
-    "completeness": "ops.completeness('spot', 'BTCUSDT', now() - interval '2 minutes', now())",
+    "completeness": "ops.completeness('spot', 'BTCUSDT', now() - interval '1 day', now())",
     "share_before": "ops.share_before(now(), now() - interval '1 s', now())",
     "fresh_until": "ops.fresh_until(f) FROM ops.stream_state AS f",
     "missing_roles": "ops.missing_roles()",
