@@ -486,6 +486,7 @@ def storage_plan(settings: Settings) -> StoragePlan:
         chunk_hours=storage.chunk_hours.model_dump(),
         keep_days=storage.keep_days.model_dump(),
         compress_after_s=storage.compress_after_s,
+        candle_window_days=storage.candle_window_days,
     )
 
 

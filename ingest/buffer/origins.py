@@ -7,8 +7,9 @@ closed candles count by open time in milliseconds; quotes, stored books and open
 Pure. The places of the fields are those of `tables.Table.columns`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from struct import Struct, error
 from typing import Final, NamedTuple, cast
 
@@ -35,6 +36,9 @@ _AGG_TRADE: Final = Struct(">2x 4xq 4xq 36x 4xi").unpack_from
 _KLINE: Final = Struct(">2x 4xq 12x 4xq 24x 4xi 4x? i").unpack_from
 _TICKER: Final = Struct(">2x 4xq 12x 4xi i").unpack_from
 _AVG_PRICE: Final = Struct(">2x 4xq 24x 4xi").unpack_from
+_TIME_OF_TRADE: Final = Struct(">2x 4xq").unpack_from
+_TRADE_TIME_AND_SYMBOL: Final = Struct(">2x 4xq 24x 4xi").unpack_from
+_SYMBOL_BYTES: Final = itemgetter(slice(42, 46))
 _KLINE_TEXT_AT: Final = 79
 _TICKER_TEXT_AT: Final = 38
 
@@ -58,6 +62,14 @@ class Span(NamedTuple):
     start_us: int
     end_us: int
     rows: int
+
+
+class TouchedTrades(NamedTuple):
+    """A span in which these symbols have got trades; times in microseconds since the epoch, inclusive."""
+
+    symbol_ids: list[int]
+    oldest_us: int
+    newest_us: int
 
 
 def origin(table: Table, row: bytes) -> Origin:
@@ -89,6 +101,25 @@ def spans(table: Table, rows: Iterable[bytes], symbol_of: Callable[[int], str]) 
         _span(StreamKey(market_of(table), symbol_of(symbol_id), kind), origins)
         for (symbol_id, kind), origins in found.items()
     ]
+
+
+def touched_trades(rows: Sequence[bytes], *, apart_from_us: int) -> list[TouchedTrades]:
+    """Where in time encoded trades lie: all in one span, or symbol by symbol where that is so long.
+
+    `rows` are some of `TRADES`. One pass in C (0.13 us a row), but for a batch of `apart_from_us` and more
+    (0.28 us): a few late rows in it would make every symbol's span as long.
+    """
+    if not rows:
+        return []
+    # As bytes the rows sort by their times, which come first and are positive: big endian, since 2000.
+    oldest_us, newest_us = (_TIME_OF_TRADE(row)[0] + _PG_EPOCH_US for row in (min(rows), max(rows)))
+    if newest_us - oldest_us < apart_from_us:
+        symbol_ids = [int.from_bytes(each, "big") for each in set(map(_SYMBOL_BYTES, rows))]
+        return [TouchedTrades(sorted(symbol_ids), oldest_us, newest_us)]
+    times: dict[int, list[int]] = {}
+    for ts, symbol_id in map(_TRADE_TIME_AND_SYMBOL, rows):
+        times.setdefault(symbol_id, []).append(ts + _PG_EPOCH_US)
+    return [TouchedTrades([symbol_id], min(each), max(each)) for symbol_id, each in sorted(times.items())]
 
 
 def _span(key: StreamKey, origins: list[Origin]) -> Span:

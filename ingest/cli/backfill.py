@@ -22,10 +22,13 @@ from ingest.ops.logs import LogSettings, configure_logs
 from ingest.sequence.backfill import Hole, IdRange, OpenGap, settle
 from ingest.sequence.tracker import next_open_us
 from ingest.shard.history import OldRow, batch_of, fetch_page
+from ingest.store.coverage import cover_trades
 from ingest.store.instants import microseconds
 from ingest.store.repairs import hole_of, open_gaps, partitions_for, settle_gap
 
 _DEGRADED = 3
+_SETTLED_US = 2_000_000
+"""What happened so short ago the exchange's history may not tell yet."""
 _KINDS = sorted(REPAIRABLE)
 _MOST_GAPS = 10_000
 
@@ -92,6 +95,7 @@ async def _fill_kind(
     gap = await persistently(lambda: span_of(bench.rest, key, *span, now_us=now_us))
     if gap is None:
         progress.console.print(f"{key.kind}: nothing happened in this time")
+        await _cover(bench, key, span, now_us)
         return True
     async with bench.sink.session() as connection:
         hole = await hole_of(connection, gap, symbol_id)
@@ -101,7 +105,17 @@ async def _fill_kind(
     await fill(bench, hole, key, symbol_id, lambda rows: progress.advance(bar, rows))
     closed = await _close_whole_gaps(bench, gap, symbol_id)
     progress.console.print(_report(key.kind, hole, before, closed))
+    if not hole.is_behind:
+        await _cover(bench, key, span, now_us)
     return not hole.is_behind
+
+
+async def _cover(bench: Bench, key: StreamKey, span: tuple[int, int], now_us: int) -> None:
+    """From here on candles of trades in this span may be called complete."""
+    if key.kind == "trade":
+        since_us, until_us = span[0], min(span[1], now_us - _SETTLED_US)
+        async with bench.sink.session() as connection:
+            await cover_trades(connection, key.market, key.symbol, since_us, until_us)
 
 
 async def fill(

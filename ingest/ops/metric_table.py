@@ -44,6 +44,10 @@ def _counter(name: str, labels: tuple[str, ...], text: str, unit: Unit = "") -> 
 SERVICE_METRICS = (
     _gauge("ingest_ready", (), "1 when schema, shards and database allow the service to do its work."),
     _gauge("ingest_fresh", (), "1 when no stream that counts is past its threshold."),
+    _gauge(
+        "ingest_candle_lag_seconds", (), "Longest wait of stored trades to come into the candles.", "seconds"
+    ),
+    _gauge("ingest_candle_backlog", (), "Pieces of history that are not in the candles yet."),
 )
 
 SHARD_METRICS = (

@@ -102,6 +102,10 @@ def collect_samples(
     rows = judge_all(facts)
     samples.put("ingest_ready", readiness(facts).ok)
     samples.put("ingest_fresh", freshness_report(rows).ok)
+    if facts.candle_lag_s is not None:
+        samples.put("ingest_candle_lag_seconds", facts.candle_lag_s)
+    if facts.candle_backlog is not None:
+        samples.put("ingest_candle_backlog", facts.candle_backlog)
     for shard in facts.shards:
         _put_shard(samples, shard, facts)
     _put_groups(samples, rows)

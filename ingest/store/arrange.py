@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ingest.errors import ConfigError, StoreUnavailable
+from ingest.store.candle_aggregates import CandleRefresh, arrange_candles
+from ingest.store.candles import are_aggregates
 from ingest.store.capability import Asked, Capability, Judgement, judge, probe_all
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.migrate import migration_lock
@@ -111,7 +113,9 @@ async def _arrange(connection: "Connection", plan: "StoragePlan") -> Arranged:
             left.append(
                 f"{table.relation} has rows and stays partitioned: `ingest migrate --convert` moves it"
             )
-    changed += await _keep_candles(connection, plan.candles, judgement.use)
+    changed += await arrange_plan_candles(connection, plan, judgement.use)
+    if not judgement.use.continuous_aggregates and await are_aggregates(connection):
+        left.append("candles stay continuous aggregates: history is in them that is nowhere else")
     return Arranged(judgement, tuple(changed), tuple(left))
 
 
@@ -168,6 +172,13 @@ async def _record(
     chunk = None if use is None else table.chunk
     after = table.compress_after if use is not None and use.columnstore else None
     await connection.execute(statement("record_storage"), table.relation, kind, chunk, after, table.keep)
+
+
+async def arrange_plan_candles(connection: "Connection", plan: "StoragePlan", use: Capability) -> list[str]:
+    """Let the server keep candles up by itself where it can, and as long as the plan says; what changed."""
+    refresh = CandleRefresh(window=plan.candle_window)
+    changed = await arrange_candles(connection, continuous=use.continuous_aggregates, refresh=refresh)
+    return changed + await _keep_candles(connection, plan.candles, use)
 
 
 async def _keep_candles(

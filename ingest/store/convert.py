@@ -15,7 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import ConfigError, StoreError, StoreUnavailable
-from ingest.store.arrange import arranging, become_hypertable, partitioned_relations
+from ingest.store.arrange import (
+    arrange_plan_candles,
+    arranging,
+    become_hypertable,
+    partitioned_relations,
+)
 from ingest.store.capability import Capability, judge, probe
 from ingest.store.migrate import migration_lock
 from ingest.store.sessions import SessionLimits
@@ -50,6 +55,8 @@ async def convert(url: str, plan: "StoragePlan", *, tell: Callable[[str], None])
         tables = [table for table in plan.tables if table.relation in partitioned]
         for table in tables:
             await _convert(connection, table, use, tell)
+        for sentence in await arrange_plan_candles(connection, plan, use):
+            tell(sentence)
         return [table.relation for table in tables]
 
 

@@ -10,10 +10,10 @@ own arrival, is looked for by its id there.
 Rings a bell for those who listen (`store.bell`) in the transaction of each batch that has stored rows. When
 the server refuses the batch for it, the batch is written without.
 
-Invariants: a batch, its gaps included, is one transaction; every wait has a limit; a connection whose
-state is unknown is dropped, never used again; a connection is used only after the columns behind it
-have been compared with what the encoders write, and says so to the server, which refuses its rows when a
-column has another type later on (`ops.check_promised_columns`).
+Invariants: a batch, its gaps and which candles it touches included, is one transaction; every wait has a
+limit; a connection whose state is unknown is dropped, never used again; a connection is used only after the
+columns behind it have been compared with what the encoders write, and says so to the server, which refuses
+its rows when a column has another type later on (`ops.check_promised_columns`).
 """
 
 import asyncio
@@ -29,10 +29,11 @@ from ingest.binance.answers import Instrument
 from ingest.book.moment import StoredMoment
 from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
-from ingest.buffer.tables import BOOK_TICKERS, TABLES, Conflict, Table
+from ingest.buffer.tables import BOOK_TICKERS, TABLES, TRADES, Conflict, Table
 from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
 from ingest.store import lookup, publish
 from ingest.store.bell import Bell
+from ingest.store.candles import note_touched
 from ingest.store.decisions import keeps_connection
 from ingest.store.dsn import for_driver
 from ingest.store.failures import DRIVER_ERRORS, translated
@@ -239,13 +240,15 @@ class PostgresSink:
 
 
 async def _copied(connection: "Connection", batch: Batch, payload: bytes, bell: Bell | None) -> Written:
-    if not batch.gaps and bell is None:
+    if not batch.gaps and bell is None and batch.table is not TRADES:
         await _copy(connection, batch.table, payload)
         return Written(len(batch.rows), 0, staged=False)
     async with _transaction(connection):
         await write_gaps(connection, batch.gaps)
         if batch.rows:
             await _copy(connection, batch.table, payload)
+            if batch.table is TRADES:
+                await note_touched(connection, batch.rows)
             if bell is not None:
                 await bell.ring(connection, batch)
     return Written(len(batch.rows), 0, staged=False)
@@ -263,6 +266,8 @@ async def _staged(
             status = await connection.execute(statement("merge_book_tickers_once"), LINES_APART)
         else:
             status = await connection.execute(statement(f"merge_{table.name}"))
+        if table is TRADES:
+            await note_touched(connection, batch.rows)
         stored = int(status.rpartition(" ")[2])
         if stored and bell is not None:
             await bell.ring(connection, batch)

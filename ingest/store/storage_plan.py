@@ -67,11 +67,13 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoragePlan:
-    """`candles` maps relations, which are there or not, to how long they are kept; None: for ever."""
+    """`candles` maps relations to how long they are kept; None: for ever."""
 
     timescale: "Asked"
     tables: tuple[TablePlan, ...]
     candles: Mapping[str, timedelta | None]
+    candle_window: timedelta
+    """How far back candles are made anew, where the server does it by itself."""
 
     def keep_of(self, relation: str) -> timedelta | None:
         """How long rows of a relation are kept; None: for ever, as all that the plan does not name."""
@@ -85,6 +87,7 @@ def make_plan(
     chunk_hours: Mapping[str, float],
     keep_days: Mapping[str, float],
     compress_after_s: float,
+    candle_window_days: float = 3.0,
 ) -> StoragePlan:
     """Put the configuration together; the mappings are by kind, 0 stands for never."""
     tables = tuple(
@@ -100,7 +103,12 @@ def make_plan(
         for relation, layout in _LAYOUTS.items()
     )
     candles = {relation: _kept(keep_days[kind]) for relation, kind in _CANDLES.items()}
-    return StoragePlan(timescale=timescale, tables=tables, candles=MappingProxyType(candles))
+    return StoragePlan(
+        timescale=timescale,
+        tables=tables,
+        candles=MappingProxyType(candles),
+        candle_window=timedelta(days=candle_window_days),
+    )
 
 
 def _compressed(kind: str, after_s: float) -> timedelta | None:

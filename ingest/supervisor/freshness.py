@@ -124,6 +124,10 @@ class ServiceFacts:
     """Open gaps of each stream in the ledger, as last asked; a stream that is absent has none."""
     judgements: Mapping[StreamKey, Judgement] = field(default_factory=dict)
     """Of every planned stream, once there is a vigil; one that is absent is NOT_JUDGED."""
+    candle_lag_s: float | None = None
+    """How long the oldest trades have waited that are in no candle yet; None when not known."""
+    candle_backlog: int | None = None
+    """Pieces of history that are still to be rolled up into candles."""
 
 
 def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:

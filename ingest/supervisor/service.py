@@ -40,6 +40,7 @@ from ingest.store.arrange import arrange
 from ingest.store.ledger import count_open_gaps
 from ingest.store.migrate import migrate
 from ingest.store.postgres import PostgresSink
+from ingest.supervisor.candles import CandleKeeper
 from ingest.supervisor.child import ShardKeeper
 from ingest.supervisor.database import Database, embedded_folder, open_database
 from ingest.supervisor.fleet import Fleet
@@ -61,7 +62,8 @@ _START_ATTEMPTS = 3
 _GAPS_EVERY_S = 5.0
 _TICK_S = 0.5
 _MIGRATE_DEADLINE_S = 120.0
-_CONNECTIONS = 2
+_CONNECTIONS = 3
+_LAST_CANDLES_S = 2.0
 _SHARD_STOP_SHARE = 0.65
 """Of the stop deadline: a shard that has not drained by then is killed."""
 
@@ -77,6 +79,7 @@ class Supervisor:
         self._schema_checked = False
         self._open_gaps: Mapping[StreamKey, int] = {}
         self._vigil: Vigil | None = None
+        self._candles: CandleKeeper | None = None
         self._budget: SharedBudget | None = None
         self._storage: StorageWatch | None = None
         self._published_s: float | None = None
@@ -91,6 +94,8 @@ class Supervisor:
             schema_checked=self._schema_checked,
             open_gaps=self._open_gaps,
             judgements=self._vigil.judgements() if self._vigil is not None else {},
+            candle_lag_s=self._candles.lag_s if self._candles is not None else None,
+            candle_backlog=self._candles.backlog if self._candles is not None else None,
         )
 
     @property
@@ -189,12 +194,14 @@ class Supervisor:
             judged=vigil.judged,
         )
         self._storage = self._storage_watch(database, sink)
+        self._candles = CandleKeeper(sink.session, clock=self._clock)
         loops = {
             "database": database.watch(),
             "storage": self._storage.run(),
             "freshness": publisher.run(),
             "housekeeping": housekeeping.run(),
             "gaps": self._count_gaps(sink),
+            "candles": self._candles.run(),
             **vigil.loops(),
         }
         async with asyncio.TaskGroup() as group:
@@ -209,6 +216,9 @@ class Supervisor:
                 for task in lasting:
                     task.cancel()
             await publisher.publish_once()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_CANDLES_S):
+                    await self._candles.round()
             with contextlib.suppress(StoreUnavailable):
                 await vigil.save()
 

@@ -17,6 +17,7 @@ import pytest
 
 from ingest.cli import main
 from ingest.cli.archive import ArchiveDamaged, chunks
+from ingest.clock import SystemClock
 from ingest.events import Gap, StreamKey
 from ingest.store.postgres import PostgresSink
 from tests.rows import NOW_US, a_batch
@@ -118,6 +119,23 @@ def test_span_is_filled_and_then_verified(
     assert f"0 rows fetched, {len(past.trades):,} were there" in capsys.readouterr().out
     assert _run("backfill", *_span(past), "--kind", "kline_1s") == 0
     assert "kline_1s: 0 rows fetched" in capsys.readouterr().out
+
+
+def test_candles_of_a_filled_span_are_the_exchanges(configured: str, past: Past) -> None:
+    """The ledger comes to speak of the span: its whole seconds are complete, and nothing differs."""
+    wait_until("this is past for certain", lambda: SystemClock().wall_ns() // 1_000_000 > past.to_ms + 2_500)
+    assert _run("backfill", *_span(past), "--kind", "trade", "--kind", "kline_1s") == 0
+    ((since, until),) = _sql(configured, "SELECT lower(span), upper(span) FROM ops.trade_coverage")
+    while _sql(configured, "SELECT batches FROM spot_raw.refresh_candles(100, 20000)")[0][0]:
+        pass
+    closed = _sql(configured, "SELECT count(*) FILTER (WHERE is_complete), count(*) FROM spot.candles_1s")[0]
+
+    assert since == datetime.fromtimestamp(past.from_ms / 1_000, UTC)
+    assert until == datetime.fromtimestamp(past.to_ms / 1_000, UTC)
+    assert _sql(configured, "SELECT * FROM spot.candle_differences") == []
+    # The first and the last second are cut.
+    assert closed[1] - 2 <= closed[0] < closed[1]
+    assert closed[0] > 0
 
 
 def test_part_of_the_past_is_filled_and_no_more(configured: str, past: Past) -> None:

@@ -36,6 +36,13 @@ CONTRACT = {
         " ask_qty open_time close_time first_trade_id last_trade_id trades"
     ),
     "spot.avg_prices": "symbol ts interval avg_price last_trade_ts recv_ts",
+    **dict.fromkeys(
+        ("spot.candles_1s", "spot.candles_1m", "spot.candles_1h", "spot.candles_1d"),
+        "symbol open_time close_time open high low close volume quote_volume trades taker_buy_volume"
+        " taker_buy_quote_volume vwap first_trade_id last_trade_id is_closed is_complete missing_trades",
+    ),
+    "spot.candle_differences": "symbol interval open_time field ours theirs",
+    "ops.trade_coverage": "market symbol span carried_until",
     "ops.stream_freshness": (
         "market symbol kind shard feed state diagnosis last_event_ts last_recv_ts last_commit_ts age_s"
         " threshold_s verified_quiet_at reconnects open_gaps updated_at trades_behind"

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 NOW = datetime(2031, 12, 30, 13, 0, tzinfo=UTC)
 DAILY = {
-    f"spot_raw.{name}" for name in ("trades", "agg_trades", "book_tickers", "depth_deltas", "depth_snapshots")
+    f"spot_raw.{name}"
+    for name in ("trades", "agg_trades", "book_tickers", "depth_deltas", "depth_snapshots", "candles_1s")
 }
-MONTHLY = {f"spot_raw.{name}" for name in ("klines", "tickers", "avg_prices")}
+MONTHLY = {f"spot_raw.{name}" for name in ("klines", "tickers", "avg_prices", "candles_1m")}
 INSERT = (
     "INSERT INTO spot_raw.trades (ts, trade_id, recv_ts, symbol_id, buyer_is_maker, price, qty)"
     " VALUES ($1, $2, $1, 1, true, 1, 1)"

@@ -71,7 +71,11 @@ async def test_plain_server_keeps_partitions(migrated_url: str) -> None:
     async with connected(migrated_url) as connection:
         rows = {row["relation"]: row for row in await connection.fetch("SELECT * FROM ops.storage")}
         found = await connection.fetchrow("SELECT asked, used FROM ops.capability")
-    assert {row["kind"] for row in rows.values()} == {"partitions"}
+    assert {name: row["kind"] for name, row in rows.items() if row["kind"] != "partitions"} == {
+        "spot_raw.candles_1h": "table",
+        "spot_raw.candles_1d": "table",
+    }
+    assert rows["spot_raw.candles_1s"]["keep"] == 30 * DAY
     assert (rows["spot_raw.trades"]["chunk"], rows["spot_raw.trades"]["keep"]) == (DAY, 90 * DAY)
     assert (rows["spot_raw.klines"]["keep"], rows["spot_raw.klines"]["compress_after"]) == (None, None)
     assert found is not None

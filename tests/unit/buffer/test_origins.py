@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.buffer import encode
-from ingest.buffer.origins import Origin, Span, origin, spans
+from ingest.buffer.origins import Origin, Span, TouchedTrades, origin, spans, touched_trades
 from ingest.buffer.tables import (
     AGG_TRADES,
     AVG_PRICES,
@@ -108,3 +108,33 @@ def test_spans_of_what_has_no_ids_are_bounded_by_time() -> None:
     (span,) = spans(TICKERS, rows, lambda _: "BTCUSDT")
 
     assert span == Span(StreamKey("spot", "BTCUSDT", "mini_ticker"), None, None, NOW_US + 1, NOW_US + 3, 3)
+
+
+# --- where trades lie in time -------------------------------------------------------------------------
+
+_TIMES = st.tuples(st.integers(1, 4), st.integers(0, 30_000_000))
+
+
+@given(st.lists(_TIMES, min_size=1, max_size=40), st.sampled_from([0, 1, 1_000_000, 60_000_000]))
+def test_touched_trades_are_those_of_the_rows(times: list[tuple[int, int]], apart_from_us: int) -> None:
+    """Every row lies in a span of its symbol, and no span reaches further than it must."""
+    rows = [
+        encode.trade(symbol_id, a_trade(number, ts_us=NOW_US + at_us))
+        for number, (symbol_id, at_us) in enumerate(times, start=1)
+    ]
+    spans_of = touched_trades(rows, apart_from_us=apart_from_us)
+
+    oldest, newest = NOW_US + min(at for _, at in times), NOW_US + max(at for _, at in times)
+    if newest - oldest < apart_from_us:
+        assert spans_of == [TouchedTrades(sorted({each for each, _ in times}), oldest, newest)]
+    else:
+        by_symbol = {
+            symbol: [NOW_US + at for each, at in times if each == symbol]
+            for symbol in sorted({s for s, _ in times})
+        }
+        assert spans_of == [TouchedTrades([symbol], min(at), max(at)) for symbol, at in by_symbol.items()]
+
+
+def test_no_rows_touch_nothing() -> None:
+    """A batch of gaps alone."""
+    assert touched_trades([], apart_from_us=1) == []

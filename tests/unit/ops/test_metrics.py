@@ -1,5 +1,6 @@
 """What a scrape says, read back by Prometheus' own parser."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -54,9 +55,10 @@ def full_facts() -> ServiceFacts:
     """A service in which everything has happened at least once."""
     board = a_board({BTC_TRADE: a_stream(), BTC_DEPTH: a_stream(known_bids=100, known_asks=90)})
     feed = FeedValues(feed=0, last_frame_ns=ago_ns(1), last_data_ns=ago_ns(2), last_ping_ns=ago_ns(3))
-    return some_facts(
+    facts = some_facts(
         a_shard(type(board)(board.identity, board.heartbeat, board.header, (feed,), board.streams))
     )
+    return replace(facts, candle_lag_s=1.5, candle_backlog=3)
 
 
 def full_vigil() -> VigilFacts:
