@@ -31,7 +31,7 @@ from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
 from ingest.buffer.tables import BOOK_TICKERS, TABLES, TRADES, Conflict, Table
 from ingest.errors import SchemaMismatch, StoreError, StoreUnavailable
-from ingest.store import lookup, publish
+from ingest.store import lookup, past_book, publish
 from ingest.store.bell import Bell
 from ingest.store.candles import note_touched
 from ingest.store.decisions import keeps_connection
@@ -224,9 +224,9 @@ class PostgresSink:
             return await lookup.resume_points(connection, market, symbols, kinds, since_us=since_us)
 
     async def stored_book(self, market: str, symbol: str, *, at_us: int | None = None) -> StoredMoment | None:
-        """See `lookup.stored_book`."""
+        """See `past_book.stored_book`."""
         async with self.session() as connection:
-            return await lookup.stored_book(connection, market, symbol, at_us=at_us)
+            return await past_book.stored_book(connection, market, symbol, at_us=at_us)
 
     async def publish_stream_states(self, rows: Sequence[publish.StreamRow]) -> None:
         """See `publish.publish_stream_states`."""
