@@ -9,6 +9,7 @@ The package reads in the order a message travels; imports go the same way and ne
     buffer    4   events -> batches      rows encoded for COPY when they are parsed
     store     5   batches -> database    COPY, staged when a key refuses; migrations
     board         freshness in a mapped file, written by shards, read by anyone
+    reader        for whoever only reads: refuses what is stale or incomplete
     shard         the process that runs 1 to 5
     supervisor    the process above: plan, spawn, watch, restart, publish
     ops           metrics, health, HTTP, logs

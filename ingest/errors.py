@@ -17,7 +17,8 @@ IngestError
 ├── CaptureUnreadable      a file is no capture of ours, or its header is damaged
 ├── ExportError            a file of an export was not made
 ├── EmbeddedServerError    the bundled PostgreSQL cannot be run here
-└── BoardError             the freshness board's file is not one of ours
+├── BoardError             the freshness board's file is not one of ours
+└── (ReadRefused           what a reader does not answer, and why: `ingest.reader.errors`)
 """
 
 from typing import ClassVar

@@ -109,7 +109,7 @@ def _gap(row: asyncpg.Record) -> KnownGap:
 
 
 def delta_of(symbol: str, row: asyncpg.Record) -> DepthDelta:
-    """A row of `spot_raw.depth_deltas`, its numbers as text."""
+    """A row of `spot.depth_deltas`, its numbers as text."""
     return DepthDelta(
         symbol=symbol,
         first_update_id=row["first_update_id"],

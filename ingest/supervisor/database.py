@@ -18,6 +18,7 @@ from ingest.errors import EmbeddedServerError
 from ingest.feed.backoff import Backoff, BackoffLimits
 from ingest.store.dsn import is_open_to_all, password_file
 from ingest.store.embedded import EmbeddedPostgres
+from ingest.store.running import embedded_folder_of
 
 log = structlog.get_logger()
 
@@ -85,4 +86,4 @@ async def open_database(settings: Settings, *, clock: Clock, rng: random.Random)
 
 def embedded_folder(settings: Settings) -> Path:
     """Where the embedded server keeps its data."""
-    return settings.service.data_dir / "postgres"
+    return embedded_folder_of(settings.service.data_dir)

@@ -16,19 +16,21 @@ from tests.plugin_database import with_database
 DEADLINE_S = 60.0
 
 CONTRACT = {
-    "spot.trades": "symbol trade_id ts price qty buyer_is_maker recv_ts",
-    "spot.agg_trades": "symbol agg_trade_id ts price qty first_trade_id last_trade_id buyer_is_maker recv_ts",
-    "spot.book_tickers": "symbol update_id ts bid_price bid_qty ask_price ask_qty recv_ts",
+    "spot.trades": "symbol trade_id ts price qty buyer_is_maker recv_ts symbol_id",
+    "spot.agg_trades": (
+        "symbol agg_trade_id ts price qty first_trade_id last_trade_id buyer_is_maker recv_ts symbol_id"
+    ),
+    "spot.book_tickers": "symbol update_id ts bid_price bid_qty ask_price ask_qty recv_ts symbol_id",
     "spot.depth_deltas": (
-        "symbol first_update_id final_update_id ts bid_prices bid_qtys ask_prices ask_qtys recv_ts"
+        "symbol first_update_id final_update_id ts bid_prices bid_qtys ask_prices ask_qtys recv_ts symbol_id"
     ),
     "spot.depth_snapshots": (
         "symbol last_update_id ts bid_prices bid_qtys ask_prices ask_qtys reason recv_ts"
-        " bids_known_from asks_known_to"
+        " bids_known_from asks_known_to symbol_id"
     ),
     "spot.klines": (
         "symbol interval open_time close_time open high low close volume quote_volume trades"
-        " taker_buy_volume taker_buy_quote_volume is_closed recv_ts"
+        " taker_buy_volume taker_buy_quote_volume is_closed recv_ts event_ts symbol_id"
     ),
     "spot.tickers": (
         "symbol ts kind last_price open high low volume quote_volume recv_ts price_change"

@@ -208,7 +208,10 @@ async def test_writer_publishes_and_forgets(writer_url: str) -> None:
 # ---------------------------------------------------------------------- every statement
 
 _ROLE_OF_FILE = {
-    **dict.fromkeys(("alerts", "audit", "deadman", "export", "gaps", "sizes", "status"), "ingest_reader"),
+    **dict.fromkeys(
+        ("alerts", "audit", "books", "deadman", "export", "gaps", "reader", "sizes", "status"),
+        "ingest_reader",
+    ),
     **dict.fromkeys(
         (
             "journal",
@@ -263,6 +266,8 @@ _NOT_EXPLAINED = frozenset(
         *("create_extension", "failed_jobs", "hypertable_sizes", "columnstore_sizes"),
         # Of views that may come later.
         *(f"export_candles_{length}" for length in ("1s", "1m", "1h", "1d")),
+        # Their views come with the candles.
+        *(f"reader_rows_candles_{interval}" for interval in ("1s", "1m", "1h", "1d")),
     }
 )
 _ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
