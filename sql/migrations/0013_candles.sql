@@ -217,7 +217,9 @@ BEGIN
                     AND b.span <@ k.covered
                     AND NOT b.span && k.lacking
                     AND m.trades = 0 AS is_complete,
-                m.trades AS missing_trades
+                m.trades AS missing_trades,
+                -- By the name alone the server has to sort all of a symbol's candles to find the newest.
+                c.symbol_id
             FROM ops.instruments AS i
             CROSS JOIN LATERAL ops.trade_knowledge(i.symbol_id) AS k
             JOIN spot_raw.%1$I AS c ON c.symbol_id = i.symbol_id
@@ -302,13 +304,15 @@ BEGIN
             ['last_trade_id', 'Highest id'],
             ['is_closed', 'It is over, nothing younger is known to come, and all that is stored is in it'],
             ['is_complete', 'Closed, in the time for which the gap ledger speaks, and nothing of it is missing'],
-            ['missing_trades', 'Ids between its first and its last trade that are not stored, less those that the exchange has not either']
+            ['missing_trades', 'Ids between its first and its last trade that are not stored, less those that the exchange has not either'],
+            ['symbol_id', 'Of ops.instruments; with it the newest rows come from the index']
         ] LOOP
             EXECUTE format('COMMENT ON COLUMN spot.%I.%I IS %L', 'candles_' || grain, told[1], told[2]);
         END LOOP;
     END LOOP;
 END
 $$;
+COMMENT ON VIEW spot.candle_differences IS 'Where a complete candle of ours and the exchange''s closed one (spot.klines) differ; should be empty';
 COMMENT ON COLUMN spot.candle_differences.symbol IS 'Upper case, such as BTCUSDT';
 COMMENT ON COLUMN spot.candle_differences.interval IS '1s, 1m, 1h or 1d';
 COMMENT ON COLUMN spot.candle_differences.open_time IS 'Of both candles';

@@ -41,7 +41,8 @@ CONTRACT = {
     **dict.fromkeys(
         ("spot.candles_1s", "spot.candles_1m", "spot.candles_1h", "spot.candles_1d"),
         "symbol open_time close_time open high low close volume quote_volume trades taker_buy_volume"
-        " taker_buy_quote_volume vwap first_trade_id last_trade_id is_closed is_complete missing_trades",
+        " taker_buy_quote_volume vwap first_trade_id last_trade_id is_closed is_complete missing_trades"
+        " symbol_id",
     ),
     "spot.candle_differences": "symbol interval open_time field ours theirs",
     "ops.trade_coverage": "market symbol span carried_until",

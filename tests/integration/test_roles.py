@@ -214,6 +214,7 @@ _ROLE_OF_FILE = {
     ),
     **dict.fromkeys(
         (
+            "candles",
             "journal",
             "latest",
             "ledger",
@@ -228,6 +229,7 @@ _ROLE_OF_FILE = {
         ),
         "ingest_writer",
     ),
+    "candle_aggregates": "ingest_owner",
     "schema": "ingest_owner",
     "storage": "ingest_owner",
 }
@@ -264,10 +266,6 @@ _NOT_EXPLAINED = frozenset(
         *("create_stages", "create_migrations_table", "hand_over", "export_begin"),
         # Of TimescaleDB.
         *("create_extension", "failed_jobs", "hypertable_sizes", "columnstore_sizes"),
-        # Of views that may come later.
-        *(f"export_candles_{length}" for length in ("1s", "1m", "1h", "1d")),
-        # Their views come with the candles.
-        *(f"reader_rows_candles_{interval}" for interval in ("1s", "1m", "1h", "1d")),
     }
 )
 _ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
@@ -278,7 +276,9 @@ def _statements() -> list[tuple[str, str, str]]:
     found = []
     for file in sorted((sql_folder() / "queries").glob("*.sql")):
         found += [(file.stem, *piece) for piece in parse_statements(file.read_text(encoding="utf-8"))]
-    return [piece for piece in found if piece[1] not in _NOT_EXPLAINED]
+    return [
+        piece for piece in found if piece[1] not in _NOT_EXPLAINED and piece[0] != "candle_aggregates"
+    ]
 
 
 def _least_role(file: str, name: str) -> str:
@@ -466,6 +466,9 @@ _CALLS = {
     "share_before": "ops.share_before(now(), now() - interval '1 s', now())",
     "fresh_until": "ops.fresh_until(f) FROM ops.stream_state AS f",
     "missing_roles": "ops.missing_roles()",
+    "trade_knowledge": "ops.trade_knowledge(1)::text",
+    "ids_within": "ops.ids_within('{[1,5)}', 2, 9)",
+    "rounding_of": "ops.rounding_of(0.123456789, 2)",
     "latest_trade": "spot.latest_trade('BTCUSDT')",
     "latest_book_ticker": "spot.latest_book_ticker('BTCUSDT')",
     "latest_book": "spot.latest_book('BTCUSDT')",
