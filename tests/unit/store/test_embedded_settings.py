@@ -34,6 +34,11 @@ def test_only_a_throw_away_server_goes_without_fsync() -> None:
     assert "fsync" not in settings()
 
 
+def test_commit_times_are_kept() -> None:
+    """Latency up to the commit can be measured afterwards, of every row."""
+    assert settings()["track_commit_timestamp"] == "on"
+
+
 def test_no_port_is_opened() -> None:
     """The server listens on its socket only."""
     assert settings()["listen_addresses"] == ""
