@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos soak schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos soak notebooks schema lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -73,6 +73,9 @@ chaos: $(DEV)  ## every fault on a service of its own, and what it has cost (ARG
 
 soak: $(DEV)  ## random faults from a seed for an hour (ARGS="--minutes 10 --seed 7")
 	@$(PY) -m tests.chaos.soak $(ARGS)
+
+notebooks: $(DEV)  ## JupyterLab on the service's database, or on a demo session recorded now
+	@$(PY) -m ingest notebooks $(ARGS)
 
 schema: $(DEV)  ## write sql/SCHEMA.md anew, from a migrated database
 	@$(PY) -m tests.catalog

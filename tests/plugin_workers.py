@@ -3,7 +3,8 @@
 A file's tests stay together, because they share what its fixtures start. The simulation runs whole services
 whose processes fill a core each: those files are one share, so that one worker runs them, one after another,
 while another does the rest. They come first, as they take longest. The tests with TimescaleDB are one share
-too: they have one server, of which one is enough to start.
+too: they have one server, of which one is enough to start. So are those of the notebooks, which read one
+session.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 _SIMULATION = "tests/simulation/"
-_SHARES = (_SIMULATION, "tests/timescale/")
+_SHARES = (_SIMULATION, "tests/timescale/", "tests/notebooks/")
 
 
 class _Shares(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types

@@ -25,6 +25,7 @@ _COMMANDS = MappingProxyType(
         "replay": "ingest.cli.replay",
         "alerts": "ingest.cli.alerts",
         "deadman": "ingest.cli.deadman",
+        "notebooks": "ingest.cli.notebooks",
     }
 )
 

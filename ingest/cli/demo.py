@@ -28,7 +28,8 @@ from ingest.cli.demo_faults import FAULTS, KILL_AT, KILL_TOLD, script
 from ingest.cli.demo_processes import KINDS, data_dir, exchange_double, service
 from ingest.cli.tables import Status, console, kinds_table, read_status, seconds, shards_table
 from ingest.clock import Clock, SystemClock
-from ingest.errors import BoardError
+from ingest.errors import BoardError, StoreError
+from ingest.store.failures import DRIVER_ERRORS
 from ingest.store.sessions import connected
 
 _REFRESH_S = 0.5
@@ -97,6 +98,7 @@ async def _run(folder: Path, duration_s: float, symbols: int, rate: float) -> in
         shown_on.print("the market closes; waiting for the last rows ...")
         await _post(shown, "finish")
         accounts = await _settled(shown)
+        await _secured(database_url)
     shown_on.print(_account_table(accounts))
     return _verdict(shown_on, accounts)
 
@@ -239,6 +241,13 @@ async def _settled(shown: _Demo) -> dict[str, Account]:
         if total.is_good or shown.clock.monotonic_s() > give_up_s:
             return accounts
         await asyncio.sleep(_SETTLE_POLL_S)
+
+
+async def _secured(database_url: str) -> None:
+    """Have all of it written out: a server that cannot do so in the time it may take to stop just dies."""
+    with contextlib.suppress(StoreError, *DRIVER_ERRORS):  # then it has to hurry, and mostly succeeds
+        async with connected(database_url, application="ingest demo") as connection:
+            await connection.execute("CHECKPOINT")
 
 
 def _account_table(accounts: dict[str, Account]) -> Table:

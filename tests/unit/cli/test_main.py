@@ -15,7 +15,7 @@ def _run(*arguments: str) -> int:
     return code
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "simulate", "migrate", "status", "book"])
+@pytest.mark.parametrize("command", ["run", "demo", "simulate", "migrate", "status", "book", "notebooks"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` says what a command does."""
     assert _run(command, "--help") == 0
