@@ -276,9 +276,7 @@ def _statements() -> list[tuple[str, str, str]]:
     found = []
     for file in sorted((sql_folder() / "queries").glob("*.sql")):
         found += [(file.stem, *piece) for piece in parse_statements(file.read_text(encoding="utf-8"))]
-    return [
-        piece for piece in found if piece[1] not in _NOT_EXPLAINED and piece[0] != "candle_aggregates"
-    ]
+    return [piece for piece in found if piece[1] not in _NOT_EXPLAINED and piece[0] != "candle_aggregates"]
 
 
 def _least_role(file: str, name: str) -> str:
