@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ingest.book.moment import Refusal, book_at
-from ingest.book.rebuild import RebuiltBook
-from ingest.events import DepthDelta, StreamKey
+from ingest.book.rebuild import RebuiltBook, rebuild
+from ingest.events import DepthDelta, DepthSnapshot, StreamKey
 from ingest.reader.checks import MICROSECOND, Standing, against, staleness
 from ingest.reader.database import Database
 from ingest.reader.errors import IncompleteData, Missing, StaleData
@@ -16,7 +16,7 @@ from ingest.reader.spans import look, missing_of
 from ingest.reader.terms import Settled
 from ingest.reader.times import When, moment, span
 from ingest.store.instants import instant, microseconds
-from ingest.store.past_book import CLOCK_SLACK_US, delta_of, stored_moment
+from ingest.store.past_book import CLOCK_SLACK_US, delta_of, snapshot_of, stored_moment
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ async def replay(
     ladder, stretch = await _begun(database, key, asked, terms)
     while ladder is not None:
         yield ladder.state(terms.levels)
+        stored = await _next_stored(database, key, stretch, ladder)
         broken: DepthDelta | None = None
         while broken is None and (page := await _page(database, key, stretch, ladder)):
             for delta in page:
@@ -113,6 +114,9 @@ async def replay(
                     broken = delta
                     break
                 ladder.apply(delta.bids, delta.asks, delta.final_update_id, instant(delta.ts_us))
+                if stored is not None and stored.last_update_id <= ladder.update_id:
+                    ladder.take(rebuild(stored, [delta]).book)
+                    stored = await _next_stored(database, key, stretch, ladder)
                 yield ladder.state(terms.levels)
         if broken is None:
             return
@@ -171,6 +175,22 @@ async def _page(database: Database, key: StreamKey, stretch: _Stretch, ladder: L
 
 def _final(delta: DepthDelta) -> int:
     return delta.final_update_id
+
+
+async def _next_stored(
+    database: Database, key: StreamKey, stretch: _Stretch, ladder: Ladder
+) -> DepthSnapshot | None:
+    """The next stored book behind the one in hand: from there on it tells more, as it does for `book_at`."""
+    at = ladder.ts
+    async with database.snapshot() as connection:
+        while True:
+            row = await connection.fetchrow(statement("next_snapshot"), key.market, key.symbol, at)
+            if row is None or row["ts"] >= stretch.end:
+                return None
+            at = row["ts"]
+            if row["update_id"] > ladder.update_id:
+                whole = await connection.fetchrow(statement("newest_snapshot"), key.market, key.symbol, at)
+                return None if whole is None else snapshot_of(key.symbol, whole)
 
 
 async def _next_book(

@@ -52,6 +52,11 @@ class Ladder:
         self._bids = _Side(book.bids, -1)
         self._asks = _Side(book.asks, 1)
 
+    def take(self, book: Book) -> None:
+        """Another book of the same update: it may be known farther."""
+        self._book = book
+        self._bids, self._asks = _Side(book.bids, -1), _Side(book.asks, 1)
+
     def apply(self, bids: list[PrintedLevel], asks: list[PrintedLevel], update_id: int, ts: datetime) -> None:
         """The changes of one delta, which has to be the next one."""
         self._book.apply(bids, asks)

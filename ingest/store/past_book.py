@@ -49,7 +49,7 @@ async def _stored_moment(
     row = await connection.fetchrow(statement("newest_snapshot"), *stream, at)
     following = await connection.fetchrow(statement("next_snapshot"), *stream, at)
     delta = await connection.fetchrow(statement("next_depth_delta"), *stream, at)
-    snapshot = None if row is None else _snapshot(stream[1], row)
+    snapshot = None if row is None else snapshot_of(stream[1], row)
     deltas = [] if snapshot is None else await _deltas(connection, stream, snapshot, at)
     stored = StoredMoment(
         at_us=microseconds(at),
@@ -74,7 +74,8 @@ async def _deltas(
     return [delta_of(stream[1], row) for row in rows]
 
 
-def _snapshot(symbol: str, row: asyncpg.Record) -> DepthSnapshot:
+def snapshot_of(symbol: str, row: asyncpg.Record) -> DepthSnapshot:
+    """A row of `spot.depth_snapshots`, its numbers as text."""
     bids, asks = _levels(row, "bid"), _levels(row, "ask")
     bids_known_from, asks_known_to = row["bids_known_from"], row["asks_known_to"]
     return DepthSnapshot(

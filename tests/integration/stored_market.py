@@ -97,14 +97,14 @@ class StoredMarket:
         sql = "INSERT INTO spot_raw.depth_deltas VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         await self.connection.executemany(sql, rows)
 
-    async def book(self, update_id: int, at: datetime) -> None:
-        """A stored book: bids at 100 and 99, asks at 101 and 102."""
+    async def book(self, update_id: int, at: datetime, *, known_from: int = 0) -> None:
+        """A stored book: bids at 100 and 99, asks at 101 and 102; nothing is known of bids below."""
         bids, asks = [Decimal(100), Decimal(99)], [Decimal(101), Decimal(102)]
         qtys = [Decimal(update_id), Decimal(5)]
         await self.connection.execute(
             "INSERT INTO spot_raw.depth_snapshots"
-            " VALUES ($1, $2, $1, $3, $4, $6, $5, $6, 'sync', 0, 'Infinity')",
-            *(at, update_id, self.symbol_id, bids, asks, qtys),
+            " VALUES ($1, $2, $1, $3, $4, $6, $5, $6, 'sync', $7, 'Infinity')",
+            *(at, update_id, self.symbol_id, bids, asks, qtys, Decimal(known_from)),
         )
 
     async def publish_book(self, update_id: int, at: datetime, *, is_live: bool) -> None:

@@ -1,6 +1,7 @@
 """The reader on a real database: what it gives, and above all what it refuses."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -425,6 +426,25 @@ async def test_replay_gives_every_book_one_after_the_other(market: StoredMarket,
 
     assert [book.update_id for book in books] == list(range(20, 30))
     assert [book.bids[0] for book in books] == [(Decimal(100), Decimal(n)) for n in range(20, 30)]
+
+
+async def test_replay_knows_as_much_as_the_newest_stored_book(
+    market: StoredMarket, reader: AsyncReader
+) -> None:
+    """A book that was stored on the way tells of levels that the first one did not reach to."""
+    start = now() - MINUTE
+    await market.book(10, start, known_from=100)
+    await market.deltas(range(11, 41), start)
+    await market.book(25, start + 25.2 * SECOND)
+    await market.fresh("depth", now())
+
+    books = [book async for book in reader.book_replay(SYMBOL, start + 20.5 * SECOND, start + 30 * SECOND)]
+
+    assert [book.update_id for book in books] == list(range(20, 30))
+    assert [len(book.bids) for book in books] == [1] * 5 + [2] * 5
+    for book in books:
+        at_once = await reader.book_at(SYMBOL, start + (book.update_id + 0.5) * SECOND)
+        assert replace(book, ts=start) == replace(at_once, ts=start)
 
 
 async def test_replay_stops_at_a_hole_or_jumps_when_told(market: StoredMarket, reader: AsyncReader) -> None:

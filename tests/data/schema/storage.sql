@@ -1,4 +1,4 @@
--- Rows as version 0007 could hold them.
+-- Rows as the version that notes how tables are kept could hold them.
 INSERT INTO ops.capability (postgres, timescale, edition, asked, used, warnings) VALUES
     (180006, '', 'plain', 'auto', 'plain', '{}');
 UPDATE ops.storage SET keep = '90 days' WHERE relation = 'spot_raw.trades';
