@@ -8,7 +8,7 @@ import asyncpg
 
 from ingest.events import StreamKey
 from ingest.reader.answer import Answer
-from ingest.reader.arrow import CopyParser, schema_of
+from ingest.reader.arrow import packed_parser, text_parser
 from ingest.reader.checks import (
     MICROSECOND,
     NOTHING_BESIDE,
@@ -172,15 +172,15 @@ async def read_span(database: Database, asked: Asked) -> Answer:
 
 
 async def _rows(connection: "Connection", asked: Asked, prepared: Prepared) -> "pa.Table":
-    kind = asked.kind
-    parser = CopyParser(schema_of(kind.columns, asked.terms.prices or "float"))
+    kind, prices = asked.kind, asked.terms.prices or "float"
     arguments: list[object] = [prepared.symbol_id, prepared.start, prepared.end]
     if kind.statements == "klines":
         arguments.append(kind.interval)
-    elif kind.interval:
-        arguments[0] = asked.key.symbol
-    sql = statement(f"reader_rows_{kind.statements}").removesuffix(";")
-    await connection.copy_from_query(sql, *arguments, output=parser.take, format="csv")
+    is_packed = prices == "float" and kind.id_column != "open_time"
+    parser = packed_parser(kind.columns) if is_packed else text_parser(kind.columns, prices)
+    name = f"reader_{'floats' if is_packed else 'rows'}_{kind.statements}"
+    sql = statement(name).partition(";")[0]
+    await connection.copy_from_query(sql, *arguments, output=parser.take, format=parser.format)
     return await parser.finished()
 
 
@@ -207,11 +207,11 @@ def _candles(table: "pa.Table", asked: Asked, prepared: Prepared) -> "pa.Table":
     """Candles that are final, and where wanted the running one; IncompleteData where one is missing."""
     final = table.filter(table["is_closed"])
     if asked.terms.require_complete:
-        missing = (
-            incomplete_candles(table, _due(asked, prepared))
-            if asked.key.kind == "trade"
-            else _missing(final, asked, prepared)
-        )
+        if asked.key.kind == "trade":
+            missing = incomplete_candles(table, _due(asked, prepared))
+            missing = missing or not_absent(holes_between(table, prepared.beside.before_id), prepared.gaps)
+        else:
+            missing = _missing(final, asked, prepared)
         if missing:
             raise IncompleteData(asked.key, missing)
     return table if asked.terms.with_open else final
@@ -234,6 +234,13 @@ def incomplete_candles(candles: "pa.Table", due: datetime) -> list[Missing]:
     wrong = candles.filter(pc.or_(lacks, lags))
     times = zip(wrong["open_time"].to_pylist(), wrong["close_time"].to_pylist(), strict=True)
     return [Missing(None, None, opened, closed, "rows") for opened, closed in times]
+
+
+def holes_between(candles: "pa.Table", before_id: int | None) -> list[tuple[int, int]]:
+    """Ranges of trades that are in no candle, before each; `before_id` is the trade before the first one."""
+    firsts, lasts = candles["first_trade_id"].to_pylist(), candles["last_trade_id"].to_pylist()
+    pairs = zip([before_id, *lasts], firsts, strict=False)
+    return [(last + 1, first - 1) for last, first in pairs if last is not None and first > last + 1]
 
 
 def _missing(candles: "pa.Table", asked: Asked, prepared: Prepared) -> list[Missing]:

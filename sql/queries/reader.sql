@@ -60,6 +60,28 @@ FROM spot.book_tickers
 WHERE symbol_id = $1 AND ts >= $2 AND ts < $3
 ORDER BY ts, update_id;
 
+-- The same with float8, which is half as much for the client to read.
+
+-- name: reader_floats_trades
+SELECT trade_id, ts, price::float8, qty::float8, buyer_is_maker, recv_ts
+FROM spot.trades
+WHERE symbol_id = $1 AND ts >= $2 AND ts < $3
+ORDER BY ts, trade_id;
+
+-- name: reader_floats_agg_trades
+SELECT
+    agg_trade_id, ts, price::float8, qty::float8, first_trade_id, last_trade_id, buyer_is_maker, recv_ts
+FROM spot.agg_trades
+WHERE symbol_id = $1 AND ts >= $2 AND ts < $3
+ORDER BY ts, agg_trade_id;
+
+-- name: reader_floats_book_tickers
+SELECT
+    update_id, ts, bid_price::float8, bid_qty::float8, ask_price::float8, ask_qty::float8, recv_ts
+FROM spot.book_tickers
+WHERE symbol_id = $1 AND ts >= $2 AND ts < $3
+ORDER BY ts, update_id;
+
 -- name: reader_rows_klines
 SELECT
     open_time, close_time, open, high, low, close, volume, quote_volume, trades, taker_buy_volume,
@@ -74,7 +96,7 @@ SELECT
     taker_buy_quote_volume, round(vwap, 18) AS vwap, first_trade_id, last_trade_id, is_closed, is_complete,
     missing_trades
 FROM spot.candles_1s
-WHERE symbol = $1 AND open_time >= $2 AND open_time < $3
+WHERE symbol_id = $1 AND open_time >= $2 AND open_time < $3
 ORDER BY open_time;
 
 -- name: reader_rows_candles_1m
@@ -83,7 +105,7 @@ SELECT
     taker_buy_quote_volume, round(vwap, 18) AS vwap, first_trade_id, last_trade_id, is_closed, is_complete,
     missing_trades
 FROM spot.candles_1m
-WHERE symbol = $1 AND open_time >= $2 AND open_time < $3
+WHERE symbol_id = $1 AND open_time >= $2 AND open_time < $3
 ORDER BY open_time;
 
 -- name: reader_rows_candles_1h
@@ -92,7 +114,7 @@ SELECT
     taker_buy_quote_volume, round(vwap, 18) AS vwap, first_trade_id, last_trade_id, is_closed, is_complete,
     missing_trades
 FROM spot.candles_1h
-WHERE symbol = $1 AND open_time >= $2 AND open_time < $3
+WHERE symbol_id = $1 AND open_time >= $2 AND open_time < $3
 ORDER BY open_time;
 
 -- name: reader_rows_candles_1d
@@ -101,7 +123,7 @@ SELECT
     taker_buy_quote_volume, round(vwap, 18) AS vwap, first_trade_id, last_trade_id, is_closed, is_complete,
     missing_trades
 FROM spot.candles_1d
-WHERE symbol = $1 AND open_time >= $2 AND open_time < $3
+WHERE symbol_id = $1 AND open_time >= $2 AND open_time < $3
 ORDER BY open_time;
 
 -- The rows beside a span: the last one before it, the first one from its end on.

@@ -8,7 +8,9 @@ from decimal import Decimal
 import asyncpg
 
 from ingest.clock import SystemClock
+from ingest.store.candles import refresh_candles
 from ingest.store.sessions import connected
+from ingest.store.statements import statement
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -52,6 +54,8 @@ class StoredMarket:
         sql = "INSERT INTO spot_raw.trades VALUES ($1, $2, $3, $4, $5, $6, $7)"
         async with self.connection.transaction():
             await self.connection.executemany(sql, rows)
+            span = (rows[0][0], rows[-1][0])
+            await self.connection.execute(statement("note_touched"), [self.symbol_id], *span)
             if notify:
                 await self.notify("trade")
 
@@ -132,6 +136,16 @@ class StoredMarket:
         closes = timedelta(minutes=1) - timedelta(milliseconds=1)
         rows = [(each, each + closes, event or each + closes, self.symbol_id, is_closed) for each in opened]
         await self.connection.executemany(sql, rows)
+
+    async def candles(self) -> None:
+        """Make the candles of the trades that are there, and let the ledger speak for all of the time."""
+        await self.connection.execute(
+            "INSERT INTO ops.trade_coverage VALUES ('spot', $1, '[2020-01-01,)', now())"
+            " ON CONFLICT DO NOTHING",
+            SYMBOL,
+        )
+        while (done := await refresh_candles(self.connection)) and done.batches:
+            pass
 
     async def gap(
         self,

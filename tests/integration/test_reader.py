@@ -324,6 +324,33 @@ async def test_klines_are_the_closed_ones_without_a_hole(market: StoredMarket, r
     assert len(await reader.klines(SYMBOL, "1m", opened[1])) == 4
 
 
+async def test_candles_are_those_that_are_over_and_whole(market: StoredMarket, reader: AsyncReader) -> None:
+    """The running one only when asked for; one that lacks trades is refused, and so is one that lags."""
+    minute = now().replace(second=0, microsecond=0)
+    start = minute - 4 * MINUTE
+    await market.trades(range(1, 180), start - 2 * SECOND)
+    await market.trades(range(182, 242), start - 2 * SECOND)
+    await market.candles()
+    await market.fresh("trade", now())
+
+    answer = await reader.candles(SYMBOL, "1m", start, minute - 2 * MINUTE, prices="decimal")
+    assert answer.arrow["open_time"].to_pylist() == [start, start + MINUTE]
+    assert answer.arrow["open"].to_pylist() == [Decimal("60002.01"), Decimal("60062.01")]
+    assert answer.arrow["trades"].to_pylist() == [60, 60]
+    with pytest.raises(IncompleteData, match="ids 180 to 181"):
+        await reader.candles(SYMBOL, "1m", start)
+    anyway = await reader.candles(SYMBOL, "1m", start, require_complete=False)
+    assert anyway.arrow["trades"].to_pylist() == [60, 60, 58, 60]
+    assert len(await reader.candles(SYMBOL, "1h", start - 120 * MINUTE, require_complete=False)) <= 1
+    assert len(await reader.candles(SYMBOL, "1s", start, start + 10 * SECOND)) == 10
+
+    await market.trades(range(180, 182), start - 2 * SECOND)
+    with pytest.raises(IncompleteData, match="rows"):
+        await reader.candles(SYMBOL, "1m", start)
+    await market.candles()
+    assert (await reader.candles(SYMBOL, "1m", start)).arrow["trades"].to_pylist() == [60, 60, 60, 60]
+
+
 async def test_latest_is_the_newest_row_exactly(market: StoredMarket, reader: AsyncReader) -> None:
     """Typed, exact, and refused when it is old or rows behind it were lost."""
     start = await a_minute_of_trades(market)

@@ -24,6 +24,9 @@ def test_every_kind_has_its_statements(name: str) -> None:
         assert "symbol_id = $1" in statement(f"reader_{verb}_{kind.statements}")
     if kind.columns:
         assert all(column in statement(f"reader_rows_{kind.statements}") for column in kind.columns)
+        if kind.id_rule != "candle":
+            numbers = [f"{name}::float8" for name, kind_ in kind.columns.items() if kind_ == "number"]
+            assert all(number in statement(f"reader_floats_{kind.statements}") for number in numbers)
 
 
 def test_candles_are_judged_by_their_trades() -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from ingest.reader.spans import incomplete_candles
+from ingest.reader.spans import holes_between, incomplete_candles
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -36,3 +36,13 @@ def test_candle_that_is_due_and_not_final_is_incomplete() -> None:
 
     assert [each.start for each in incomplete_candles(late, START + 2.5 * MINUTE)] == [START + MINUTE]
     assert incomplete_candles(late, START + 1.5 * MINUTE) == []
+
+
+def test_trades_between_two_candles_are_not_overlooked() -> None:
+    """Neither of the two can say that they are missing."""
+    found = pa.table({"first_trade_id": [5, 10, 20], "last_trade_id": [9, 15, 30]})
+
+    assert holes_between(found, 4) == [(16, 19)]
+    assert holes_between(found, 2) == [(3, 4), (16, 19)]
+    assert holes_between(found, None) == [(16, 19)]
+    assert holes_between(found.slice(0, 0), 4) == []
