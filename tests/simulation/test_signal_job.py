@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.signal_job import Cross, run
 from ingest.reader import AsyncReader, Trade
+from ingest.reader.signal_job import Cross, run
 from tests.simulation.service import DEADLINE_S, Double, Service, a_double, a_service
 
 SYMBOL = "BTCUSDT"

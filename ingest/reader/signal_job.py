@@ -1,6 +1,6 @@
 """A signal job: a fast moving average that crosses a slow one. It stands still while its data are stale.
 
-    python -m examples.signal_job BTCUSDT          # the service that runs here, or INGEST_DATABASE_URL
+    python -m ingest.reader.signal_job BTCUSDT    # the service that runs here, or INGEST_DATABASE_URL
 
 It sees every trade once and in order, however often the stream, the database or the service goes away: the id
 of the last trade is all that it has to remember. While it cannot know what is going on it says so and does

@@ -1,1 +1,0 @@
-"""Programs that read what the service has stored. Short on purpose; run by the tests."""
