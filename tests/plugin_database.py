@@ -69,7 +69,7 @@ async def create_database(admin_url: str, *, template: str | None = None) -> str
         admin_url, f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY {strategy}'
     )
     url = with_database(admin_url, name)
-    if template is None and await _has_timescale(admin_url):
+    if template is None and await has_timescale(admin_url):
         await _execute(url, "CREATE EXTENSION IF NOT EXISTS timescaledb")
     return url
 
@@ -112,7 +112,7 @@ def with_user(url: str, user: str, password: str | None = None) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{secret}@{place}"))
 
 
-async def _has_timescale(url: str) -> bool:
+async def has_timescale(url: str) -> bool:
     connection = await asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S)
     try:
         query = "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"

@@ -1,7 +1,8 @@
 """A real TimescaleDB for the tests: one server a session, in WebAssembly, emptied for each test.
 
 The server is `tests/timescale/front.mjs` run by node; `.ci/timescale` fetches what it runs. Where that is
-absent its tests are skipped, and pytest's summary says so; in CI its absence is a failure. There is one
+absent its tests are skipped, and pytest's summary says so; in CI its absence is a failure. A native server
+that has the extension and is named by `INGEST_TEST_DATABASE_URL` takes its place. There is one
 database, so its tests run one after another, all in `tests/timescale/`, which is one worker's share.
 
 One backend serves all connections in turn: nothing about locks, isolation, time-outs or speed is to be
@@ -9,6 +10,7 @@ learned from it. Jobs do not run by themselves; `CALL run_job(id)` runs one. A c
 keeps all others waiting, for half a minute at most.
 """
 
+import functools
 import json
 import os
 import select
@@ -20,7 +22,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.plugin_database import run_apart
+from tests.plugin_database import VARIABLE, create_database, drop_database, has_timescale, run_apart
 
 FOLDER = "tests/timescale/"
 FRONT = Path(__file__).parent / "timescale"
@@ -174,8 +176,39 @@ def timescale_servers() -> Iterator[TimescaleServers]:
 
 
 @pytest.fixture
-def timescale_url(timescale_servers: TimescaleServers) -> Iterator[str]:
-    """URL, with all rights, of a database that has the extension in it and nothing else."""
+def timescale_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL, with all rights, of a database that has the extension in it and nothing else.
+
+    A new one on the server that `INGEST_TEST_DATABASE_URL` names, if that has the extension.
+    """
+    native = _native_server()
+    if native is None:
+        yield request.getfixturevalue("wasm_url")
+        return
+    url = run_apart(create_database(native))
+    run_apart(_without_jobs(url))
+    yield url
+    run_apart(drop_database(native, url))
+
+
+async def _without_jobs(url: str) -> None:
+    """Let nothing run but what the tests call: two that refresh the same would be in each other's way."""
+    connection = await asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S)
+    try:
+        await connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
+    finally:
+        await connection.close(timeout=DEADLINE_S)
+
+
+@functools.cache
+def _native_server() -> str | None:
+    url = os.environ.get(VARIABLE)
+    return url if url and run_apart(has_timescale(url)) else None
+
+
+@pytest.fixture
+def wasm_url(timescale_servers: TimescaleServers) -> Iterator[str]:
+    """The same of the one in WebAssembly."""
     server = timescale_servers.empty()
     yield server.url
     if not server.is_running:
@@ -184,7 +217,8 @@ def timescale_url(timescale_servers: TimescaleServers) -> Iterator[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse a test of the only database outside the folder that one worker runs; skip all without it."""
-    wanting = [item for item in items if "timescale_servers" in getattr(item, "fixturenames", ())]
+    needed = {"timescale_servers", "wasm_url"} | (set() if _native_server() else {"timescale_url"})
+    wanting = [item for item in items if needed & set(getattr(item, "fixturenames", ()))]
     for item in wanting:
         if not item.nodeid.startswith(FOLDER):
             raise pytest.UsageError(f"{item.nodeid} uses TimescaleDB: move it to {FOLDER}")

@@ -23,6 +23,7 @@ from ingest.store.postgres import PostgresSink
 from ingest.store.sessions import connected
 from ingest.supervisor.candles import CandleKeeper
 from tests.candles import COLUMNS, WIDTH_US, Candle, candles_of, encoded, random_trades
+from tests.plugin_database import unique_name
 from tests.rows import NOW_US, a_batch
 
 if TYPE_CHECKING:
@@ -255,17 +256,21 @@ async def test_rights_on_the_tables_are_rights_on_the_aggregates(
     timescale_url: str, connection: "Connection"
 ) -> None:
     """Whoever might read the candles before may do so after, and the views are the same."""
+    role = unique_name("reads")
     await connection.execute(
-        "CREATE ROLE reads; GRANT SELECT ON spot_raw.candles_1m, spot.candles_1m TO reads;"
+        f"CREATE ROLE {role}; GRANT SELECT ON spot_raw.candles_1m, spot.candles_1m TO {role};"
         "CREATE VIEW spot.over AS SELECT symbol FROM spot.candles_1m"
     )
     before = await connection.fetch(_COLUMNS)
     await arrange(timescale_url, PLAN, deadline_s=DEADLINE_S)
     may = await connection.fetchrow(
-        "SELECT has_table_privilege('reads', 'spot_raw.candles_1m', 'SELECT'),"
-        " has_table_privilege('reads', 'spot.candles_1m', 'SELECT'),"
-        " has_table_privilege('reads', 'spot_raw.candles_1h', 'SELECT')"
+        "SELECT has_table_privilege($1, 'spot_raw.candles_1m', 'SELECT'),"
+        " has_table_privilege($1, 'spot.candles_1m', 'SELECT'),"
+        " has_table_privilege($1, 'spot_raw.candles_1h', 'SELECT')",
+        role,
     )
+    # A role is the server's, and outlives the database.
+    await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     assert await are_aggregates(connection)
     assert may is not None

@@ -21,17 +21,17 @@ async def connect(url: str, **settings: str) -> "asyncpg.Connection[asyncpg.Reco
 
 
 @pytest.fixture
-async def client(timescale_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def client(wasm_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """A connection as a program makes it that says nothing of encryption."""
-    connection = await connect(timescale_url)
+    connection = await connect(wasm_url)
     yield connection
     await connection.close(timeout=DEADLINE_S)
 
 
 @pytest.fixture
-async def other(timescale_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def other(wasm_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """A second one."""
-    connection = await connect(timescale_url)
+    connection = await connect(wasm_url)
     yield connection
     connection.terminate()
 
@@ -186,10 +186,10 @@ async def test_staged_rows_are_merged_without_the_known_ones(
 # ---------------------------------------------------------------------- several clients of one session
 
 
-async def test_pool_takes_turns_and_comes_back_reset(timescale_url: str) -> None:
+async def test_pool_takes_turns_and_comes_back_reset(wasm_url: str) -> None:
     """Five connections, each use of one ended by RESET ALL, which brings back what was asked for at first."""
     async with asyncpg.create_pool(
-        timescale_url, min_size=5, max_size=5, server_settings={"application_name": "pooled"}
+        wasm_url, min_size=5, max_size=5, server_settings={"application_name": "pooled"}
     ) as pool:
 
         async def work(number: int) -> tuple[int, str, str]:
@@ -210,9 +210,9 @@ async def test_pool_takes_turns_and_comes_back_reset(timescale_url: str) -> None
         ]
 
 
-async def test_each_client_has_its_own_settings_role_and_temporary_tables(timescale_url: str) -> None:
+async def test_each_client_has_its_own_settings_role_and_temporary_tables(wasm_url: str) -> None:
     """What a session holds is put away while another has the engine, and is gone with its client."""
-    async with connected(timescale_url, application="one") as one, connected(timescale_url) as two:
+    async with connected(wasm_url, application="one") as one, connected(wasm_url) as two:
         await one.execute("CREATE ROLE reader; SET work_mem = '7MB'")
         await one.execute("CREATE TEMP TABLE stage (id serial PRIMARY KEY); INSERT INTO stage DEFAULT VALUES")
         await one.execute("SET ROLE reader")
@@ -229,7 +229,7 @@ async def test_each_client_has_its_own_settings_role_and_temporary_tables(timesc
             1,
             None,
         ]
-    async with connected(timescale_url) as three:
+    async with connected(wasm_url) as three:
         left = "SELECT array_agg(relname) FROM pg_class WHERE relnamespace = pg_my_temp_schema()"
         assert await three.fetchval(left) is None
 
@@ -246,26 +246,26 @@ async def test_what_is_reset_is_what_a_server_starts_with(
     assert shown == '"$user", public'
 
 
-async def test_settings_of_the_service_are_accepted(timescale_url: str) -> None:
+async def test_settings_of_the_service_are_accepted(wasm_url: str) -> None:
     """Those that the program asks for with each connection are in force."""
-    async with connected(timescale_url, application="ingest test") as connection:
+    async with connected(wasm_url, application="ingest test") as connection:
         names = ("application_name", "timezone", "statement_timeout", "lock_timeout", "jit")
         settings = [await connection.fetchval("SELECT current_setting($1)", name) for name in names]
 
     assert settings == ["ingest test", "UTC", "30s", "2s", "off"]
 
 
-async def test_setting_that_there_is_not_refuses_the_connection(timescale_url: str) -> None:
+async def test_setting_that_there_is_not_refuses_the_connection(wasm_url: str) -> None:
     """With the engine's own error; others are served on."""
     with pytest.raises(asyncpg.UndefinedObjectError):
-        await connect(timescale_url, no_such_setting="1")
-    async with connected(timescale_url) as connection:
+        await connect(wasm_url, no_such_setting="1")
+    async with connected(wasm_url) as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_other_databases_and_users_are_refused(timescale_url: str) -> None:
+async def test_other_databases_and_users_are_refused(wasm_url: str) -> None:
     """There is one of each, and a test that means another must not pass."""
-    for url in (with_database(timescale_url, "other"), timescale_url.replace("//postgres@", "//reader@")):
+    for url in (with_database(wasm_url, "other"), wasm_url.replace("//postgres@", "//reader@")):
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await connect(url)
 
@@ -362,13 +362,13 @@ async def what_is_left(url: str) -> list[object]:
 
 
 async def test_each_test_finds_nothing_but_the_extension(
-    timescale_url: str, timescale_servers: TimescaleServers
+    wasm_url: str, timescale_servers: TimescaleServers
 ) -> None:
     """Roles, schemas, functions and settings of a test are gone for the next."""
-    await leave_something(timescale_url)
+    await leave_something(wasm_url)
     server = await asyncio.to_thread(timescale_servers.empty)
 
-    assert server.url == timescale_url
+    assert server.url == wasm_url
     assert server.rss_bytes() < MOST_RSS_BYTES
     *gone, extension = await what_is_left(server.url)
     assert gone == [None, None, None, None]
