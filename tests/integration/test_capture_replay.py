@@ -158,7 +158,7 @@ async def digests(url: str) -> dict[str, tuple[int, int]]:
     found = {}
     async with connected(url) as connection:
         for relation in (*(f"spot.{name}" for name in RELATIONS), "ops.gaps"):
-            rows = f"SELECT to_jsonb(r) - 'gap_id' AS row FROM {relation} AS r"
+            rows = f"SELECT to_jsonb(r) - '{{gap_id,symbol_id}}'::text[] AS row FROM {relation} AS r"
             sql = f"SELECT count(*), sum(hashtextextended(row::text, 0)::numeric) FROM ({rows}) AS rows"
             found[relation] = tuple(await connection.fetchrow(sql) or ())
     return found
@@ -167,7 +167,9 @@ async def digests(url: str) -> dict[str, tuple[int, int]]:
 async def rows_of(url: str, relation: str) -> set[str]:
     """Every row of a relation, all columns of it."""
     async with connected(url) as connection:
-        rows = await connection.fetch(f"SELECT (to_jsonb(r) - 'gap_id')::text FROM {relation} AS r")
+        rows = await connection.fetch(
+            f"SELECT (to_jsonb(r) - '{{gap_id,symbol_id}}'::text[])::text FROM {relation} AS r"
+        )
     return {row[0] for row in rows}
 
 

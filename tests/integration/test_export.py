@@ -257,13 +257,12 @@ async def _store_as(url: str, row: bytes, table: tables.Table) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_columns_are_those_of_the_view(migrated_url: str, name: str) -> None:
-    """No column of a view is forgotten, in its order; views that are not there yet are skipped."""
+    """No column of a view is forgotten, in its order, but for what serves queries only."""
     kind = kind_of(name)
     async with connected(migrated_url) as connection:
-        if not await connection.fetchval(statement("export_is_there"), kind.relation):
-            pytest.skip(f"no {kind.relation}")
         query = await connection.prepare(f"SELECT * FROM {kind.relation}")
-        assert [each.name for each in query.get_attributes()] == [column for column, _ in kind.columns]
+        offered = [each.name for each in query.get_attributes() if each.name not in {"symbol_id", "event_ts"}]
+        assert offered == [column for column, _ in kind.columns]
         prepared = await connection.prepare(statement(kind.statement))
         assert len(prepared.get_attributes()) == len(kind.columns)
         if kind.beside is not None:
