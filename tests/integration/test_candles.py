@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from ingest.binance.answers import Instrument
@@ -300,3 +301,36 @@ async def test_migration_leaves_stored_trades_to_be_rolled_up(database_url: str)
     assert len(spans) == len(SYMBOLS)
     assert min(row[0] for row in spans) == instant(live)
     assert all(row[1] for row in spans)
+
+
+async def test_knowledge_is_looked_up_once_for_a_symbol(sink: PostgresSink) -> None:
+    """However many candles are asked for: of all symbols or of one, and of those alone."""
+    ids, trades = await known(sink, (*SYMBOLS, *(f"S{number}USDT" for number in range(60)))), some_trades(11)
+    await write(sink, ids, trades)
+    async with sink.session() as connection:
+        await rolled_up(connection)
+        await connection.execute("ANALYZE")
+        # Parameters of which nothing is known let few candles be expected: fewer than there are symbols.
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(
+            "PREPARE of_all (timestamptz, timestamptz) AS"
+            " SELECT * FROM spot.candles_1m WHERE open_time >= $1 AND open_time < $2"
+        )
+        await connection.execute(
+            "PREPARE of_one (text, timestamptz) AS"
+            " SELECT * FROM spot.candles_1m WHERE symbol = $1 AND open_time >= $2"
+        )
+
+        assert await look_ups(connection, "EXECUTE of_all ('2000-01-01', 'infinity')") == len(ids)
+        assert await look_ups(connection, "EXECUTE of_one ('ETHUSDT', '2000-01-01')") == 1
+
+
+async def look_ups(connection: "Connection", query: str) -> int:
+    """How often a query calls `ops.trade_knowledge`."""
+    [[plan]] = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
+    left, found = [orjson.loads(plan)[0]["Plan"]], 0
+    while left:
+        node = left.pop()
+        left += node.get("Plans", [])
+        found += node["Actual Loops"] if node.get("Function Name") == "trade_knowledge" else 0
+    return found
