@@ -13,11 +13,11 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench silence silence-day chaos soak notebooks schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV)  ## the virtual environment with everything (the other targets do it themselves)
 
@@ -61,6 +61,12 @@ check:  ## what CI runs
 
 bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the floor
 	@$(PY) -m tests.bench $(ARGS)
+
+bench-queries: $(DEV)  ## sizes and query times on 20 million rows beside a naive schema (ARGS="--timescale-url ...")
+	@$(PY) -m tests.bench.queries $(ARGS)
+
+bench-reading: $(DEV)  ## a million trades into Arrow, polars and pandas, beside pandas.read_sql
+	@$(PY) -m tests.bench.reading $(ARGS)
 
 silence: $(DEV)  ## provoke every kind of silence: time to notice, diagnosis, time to recover
 	@$(PY) -m tests.silence $(ARGS)
