@@ -129,7 +129,7 @@ async def test_direct_way_stores_what_the_staged_way_stores(sink: PostgresSink, 
 
 
 async def test_fields_of_a_trade_come_back_as_they_were(sink: PostgresSink) -> None:
-    """Times to the microsecond, exact decimals with their scale, symbol in place of its id."""
+    """Times to the microsecond, exact decimals with their scale, the symbol beside its id."""
     trade = a_trade(5, ts_us=NOW_US + 123_456, price="61602.01000000", qty="0.00001")
     await sink.write(a_batch([encode.trade(7, trade)]))
 
@@ -143,6 +143,7 @@ async def test_fields_of_a_trade_come_back_as_they_were(sink: PostgresSink) -> N
         "buyer_is_maker": True,
         "recv_ts": instant(NOW_US + 153_456),
         "printed": "61602.01000000",
+        "symbol_id": 7,
     }
 
 
