@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-peers bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -61,6 +61,9 @@ check:  ## what CI runs
 
 bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the floor
 	@$(PY) -m tests.bench $(ARGS)
+
+bench-peers: $(DEV)  ## the same frames through cryptofeed, python-binance, ccxt and others, beside ours
+	@$(PY) -m tests.bench.peers $(ARGS)
 
 bench-queries: $(DEV)  ## sizes and query times on 20 million rows beside a naive schema (ARGS="--timescale-url ...")
 	@$(PY) -m tests.bench.queries $(ARGS)
