@@ -9,7 +9,7 @@ import click
 from ingest.cli.database import database_url
 from ingest.cli.options import config_option
 from ingest.config import Settings, load_settings, storage_plan
-from ingest.store.arrange import Arranged, arrange
+from ingest.store.arrange import Arranged, arrange, create_extension
 from ingest.store.capability import losses
 from ingest.store.convert import convert
 from ingest.store.migrate import migrate as apply_migrations
@@ -52,6 +52,7 @@ def migrate(config_file: Path | None, deadline_s: float, with_rows: bool) -> int
 async def _migrate(settings: Settings, deadline_s: float, *, with_rows: bool) -> list[MissingRole]:
     plan = storage_plan(settings)
     async with database_url(settings) as url:
+        await create_extension(url, plan.timescale)  # if it cannot be, `arrange` tells why
         for migration in await apply_migrations(url, deadline_s=deadline_s):
             click.echo(f"applied {migration}")
         arranged = await arrange(url, plan, deadline_s=deadline_s)

@@ -44,7 +44,7 @@ async def arrange(url: str, plan: "StoragePlan", *, deadline_s: float) -> Arrang
     ConfigError when the server has less than was asked for, StoreUnavailable when the deadline passes or a
     lock could not be had: nothing is half done then, so call again.
     """
-    missed = await _create_extension(url, plan.timescale)
+    missed = await create_extension(url, plan.timescale)
     async with arranging(url) as connection:
         try:
             async with asyncio.timeout(deadline_s), migration_lock(connection):
@@ -72,8 +72,11 @@ async def arranging(url: str, limits: SessionLimits = DEFAULT_LIMITS) -> "AsyncI
             raise translated(error) from error
 
 
-async def _create_extension(url: str, asked: Asked) -> tuple[str, ...]:
-    """Have the extension in this database where the server has it; what to tell when that cannot be."""
+async def create_extension(url: str, asked: Asked) -> tuple[str, ...]:
+    """Have the extension in this database where the server has it; what to tell when that cannot be.
+
+    Best before the migrations: these look whether it is there when they hand the tables to their owner.
+    """
     async with connected(url, application=_APPLICATION) as connection:
         found = await probe_all(connection)
         if asked == "off" or found.capability.timescale or not found.available:

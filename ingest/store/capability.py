@@ -36,11 +36,15 @@ _ORDER: Final[tuple[Edition, ...]] = ("plain", "apache", "full")
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """`postgres` is server_version_num, `timescale` the extension's version in this database, "" without."""
+    """`postgres` is server_version_num, `timescale` the extension's version in this database, "" without.
+
+    `jobless_owner` is who owns the tables, when the server's jobs cannot run as him: he may not log in.
+    """
 
     postgres: int
     timescale: str
     edition: Edition
+    jobless_owner: str = ""
 
     @property
     def hypertables(self) -> bool:
@@ -145,7 +149,8 @@ async def probe_all(connection: "Connection") -> Found:
         raise translated(error) from error
     assert row is not None
     edition = edition_of(row["timescale"], row["license"])
-    return Found(Capability(row["postgres"], row["timescale"], edition), row["available"])
+    found = Capability(row["postgres"], row["timescale"], edition, row["jobless_owner"])
+    return Found(found, row["available"])
 
 
 def edition_of(timescale: str, licence: str | None) -> Edition:
@@ -187,7 +192,21 @@ def judge(found: Capability, asked: Asked) -> Judgement:
     if asked == "apache" and found.edition == "plain":
         raise ConfigError(f'[database] timescale = "apache": {found.timescale} is there but not loaded')
     used: Edition = min(found.edition, "apache", key=_ORDER.index) if asked == "apache" else found.edition
-    return Judgement(replace(found, edition=used), (*warnings, *_about_timescale(found.timescale)))
+    warnings += _about_timescale(found.timescale)
+    if used == "full" and found.jobless_owner:
+        used = _without_jobs(found.jobless_owner, asked, warnings)
+    return Judgement(replace(found, edition=used), tuple(warnings))
+
+
+def _without_jobs(owner: str, asked: Asked, warnings: list[str]) -> Edition:
+    sentence = (
+        f"the server's jobs would run as {owner}, who owns the tables and may not log in: "
+        f"ALTER ROLE {owner} LOGIN (he needs no password)"
+    )
+    if asked == "full":
+        raise ConfigError(f'[database] timescale = "full": {sentence}, or ask for "auto"')
+    warnings.append(f"{sentence}, then `ingest migrate`; until then as with the Apache edition")
+    return "apache"
 
 
 def _about_postgres(number: int) -> list[str]:

@@ -7,7 +7,14 @@ SELECT
     current_setting('timescaledb.license', true) AS license,
     coalesce(
         (SELECT a.default_version FROM pg_available_extensions AS a WHERE a.name = 'timescaledb'), ''
-    ) AS available;
+    ) AS available,
+    coalesce(
+        (
+            SELECT r.rolname::text
+            FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
+            WHERE c.oid = to_regclass('spot_raw.trades') AND NOT r.rolcanlogin
+        ), ''
+    ) AS jobless_owner;
 
 -- name: create_extension
 CREATE EXTENSION IF NOT EXISTS timescaledb;

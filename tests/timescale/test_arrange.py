@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -120,6 +121,28 @@ async def one(connection: "Connection", query: str) -> object:
 
 
 # ---------------------------------------------------------------------- arranging
+
+
+async def test_tables_of_an_owner_who_may_not_log_in_get_no_jobs(
+    connection: "Connection", timescale_url: str
+) -> None:
+    """The extension came after the tables were handed over; when he may, all is arranged."""
+    owner = f"owner_{uuid4().hex[:12]}"
+    await connection.execute(f"CREATE ROLE {owner} NOLOGIN")
+    try:
+        await connection.execute(f"ALTER TABLE spot_raw.trades OWNER TO {owner}")
+        first = await arranged(timescale_url)
+        jobs = await connection.fetchval(
+            "SELECT count(*) FROM timescaledb_information.jobs WHERE hypertable_schema = 'spot_raw'"
+        )
+        await connection.execute(f"ALTER ROLE {owner} LOGIN")
+        second = await arranged(timescale_url)
+    finally:
+        await connection.execute(f"REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP ROLE {owner}")
+
+    assert (first.judgement.use.edition, jobs) == ("apache", 0)
+    assert f"ALTER ROLE {owner} LOGIN" in " ".join(first.judgement.warnings)
+    assert second.judgement.use.edition == "full"
 
 
 async def test_empty_tables_become_hypertables_once(connection: "Connection", timescale_url: str) -> None:

@@ -1,5 +1,6 @@
 """What a server can do, by versions and licence: what is used, what is refused, what is warned of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_less_than_was_asked_for_is_refused(found: Capability, asked: Asked, sai
     """With what was asked, what was found, and what to do."""
     with pytest.raises(ConfigError, match=said):
         judge(found, asked)
+
+
+def test_owner_who_may_not_log_in_has_no_jobs() -> None:
+    """Hypertables then, and a warning that says what to do; who asked for all is refused."""
+    found = replace(FULL, jobless_owner="ingest_owner")
+    judgement = judge(found, "auto")
+
+    assert (judgement.use.edition, judgement.use.jobs) == ("apache", False)
+    assert "ALTER ROLE ingest_owner LOGIN" in judgement.warnings[0]
+    assert judge(found, "apache").warnings == ()
+    with pytest.raises(ConfigError, match="ALTER ROLE ingest_owner LOGIN"):
+        judge(found, "full")
 
 
 def test_old_extension_is_not_used_of_itself() -> None:
