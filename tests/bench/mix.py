@@ -15,11 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from tests.bench.standing import Snapshot
+
 MIX: Final[Mapping[str, int]] = {"trade": 27, "book_ticker": 60, "depth": 13}
 """Shares of the kinds in percent: the realistic mix."""
 
+FOUR_KINDS: Final[Mapping[str, int]] = {"trade": 25, "agg_trade": 4, "book_ticker": 58, "depth": 13}
+"""Nearly the same with a fourth stream for each symbol."""
+
 SNAPSHOT_LEVELS: Final = 100
-_SUFFIXES: Final = {"trade": "trade", "book_ticker": "bookTicker", "depth": "depth@100ms"}
+_SUFFIXES: Final = {"trade": "trade", "agg_trade": "aggTrade", "book_ticker": "bookTicker", "depth": "depth@100ms"}
 _UNIT: Final = 10**8
 _LEVELS_A_SIDE: Final = 10.0
 _REACH_TICKS: Final = 400
@@ -56,6 +61,7 @@ class _Symbol:
     trade_id: int
     update_id: int
     ticker_id: int
+    agg_trade_id: int
     best: list[str] = field(default_factory=list)
     trade_price: str = ""
 
@@ -67,15 +73,24 @@ class _Symbol:
 
 
 class Market:
-    """Makes frames one after another; the same seed makes the same ones."""
+    """Makes frames one after another; the same seed makes the same ones.
 
-    def __init__(self, symbols: Sequence[str], *, seed: int, start_ms: int) -> None:
+    `ids_from` is added to all ids; from 10^11 on all of them have twelve digits.
+    """
+
+    def __init__(self, symbols: Sequence[str], *, seed: int, start_ms: int, ids_from: int = 0) -> None:
+        self._ids_from = ids_from
         self._rng = random.Random(seed)
         self._start_ms = start_ms
         self._made = 0
         self._symbols = [self._new_symbol(name) for name in symbols]
         self._weights = list(itertools.accumulate(1 / (n + 10) for n in range(len(symbols))))
-        self._makers = {"trade": self._trade, "book_ticker": self._book_ticker, "depth": self._depth}
+        self._makers = {
+            "trade": self._trade,
+            "agg_trade": self._agg_trade,
+            "book_ticker": self._book_ticker,
+            "depth": self._depth,
+        }
 
     def first_of_each(self, kinds: Sequence[str]) -> Iterator[Frame]:
         """One frame of every stream."""
@@ -83,7 +98,7 @@ class Market:
             for kind in kinds:
                 yield self._frame(symbol, kind)
 
-    def snapshots(self) -> dict[str, dict[str, object]]:
+    def snapshots(self) -> dict[str, Snapshot]:
         """The answers of REST `depth` after the frames made so far, by symbol."""
         return {symbol.name: self._snapshot(symbol) for symbol in self._symbols}
 
@@ -103,13 +118,15 @@ class Market:
     def _new_symbol(self, name: str) -> _Symbol:
         rng = self._rng
         tick = 10 ** rng.randint(2, 6)
+        ids_from = self._ids_from
         symbol = _Symbol(
             name=name,
             tick=tick,
             mid=tick * rng.randint(10_000, 6_000_000),
-            trade_id=rng.randint(10**8, 4 * 10**9),
-            update_id=rng.randint(10**9, 5 * 10**10),
-            ticker_id=rng.randint(10**9, 5 * 10**10),
+            trade_id=ids_from + rng.randint(10**8, 4 * 10**9),
+            update_id=ids_from + rng.randint(10**9, 5 * 10**10),
+            ticker_id=ids_from + rng.randint(10**9, 5 * 10**10),
+            agg_trade_id=ids_from + 10**9,
         )
         symbol.best = [symbol.bid(1), self._qty(), symbol.ask(1), self._qty()]
         symbol.trade_price = symbol.bid(1)
@@ -120,15 +137,29 @@ class Market:
         return decimal_text(1_000 * int(10 ** self._rng.uniform(1, 7)))
 
     def _trade(self, symbol: _Symbol, now_ms: int) -> str:
-        rng = self._rng
         symbol.trade_id += 1
-        if rng.random() < _NEW_TRADE_PRICE:
-            symbol.trade_price = symbol.bid(rng.randint(-20, 20))
-        maker = "true" if rng.random() < 0.5 else "false"
+        maker = self._traded(symbol)
         return (
             f'"e":"trade","E":{now_ms + 1},"s":"{symbol.name}","t":{symbol.trade_id},'
             f'"p":"{symbol.trade_price}","q":"{self._qty()}","T":{now_ms},"m":{maker},"M":true'
         )
+
+    def _agg_trade(self, symbol: _Symbol, now_ms: int) -> str:
+        """Of one trade each: by far the most are."""
+        symbol.agg_trade_id += 1
+        maker, agg_id = self._traded(symbol), symbol.agg_trade_id
+        return (
+            f'"e":"aggTrade","E":{now_ms + 1},"s":"{symbol.name}","a":{agg_id},'
+            f'"p":"{symbol.trade_price}","q":"{self._qty()}","f":{agg_id},"l":{agg_id},'
+            f'"T":{now_ms},"m":{maker},"M":true'
+        )
+
+    def _traded(self, symbol: _Symbol) -> str:
+        """Let the price move; whether the buyer was the maker."""
+        rng = self._rng
+        if rng.random() < _NEW_TRADE_PRICE:
+            symbol.trade_price = symbol.bid(rng.randint(-20, 20))
+        return "true" if rng.random() < 0.5 else "false"
 
     def _book_ticker(self, symbol: _Symbol, _now_ms: int) -> str:
         rng, best = self._rng, symbol.best
@@ -163,7 +194,7 @@ class Market:
     def _level_qty(self) -> str:
         return "0.00000000" if self._rng.random() < _REMOVED else self._qty()
 
-    def _snapshot(self, symbol: _Symbol) -> dict[str, object]:
+    def _snapshot(self, symbol: _Symbol) -> Snapshot:
         places = range(1, SNAPSHOT_LEVELS + 1)
         return {
             "lastUpdateId": symbol.update_id,

@@ -11,6 +11,8 @@ from typing import Final
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT: Final = 1
 CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
 
 
 def server_frame(payload: bytes, opcode: int = TEXT) -> bytes:
