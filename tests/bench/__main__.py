@@ -8,10 +8,12 @@ import click
 import orjson
 from rich.console import Console
 
+from tests.bench.courses import ROWS
+from tests.bench.generator import BenchError
 from tests.bench.measure import Measure
 from tests.bench.mix import MIX
-from tests.bench.report import as_json, machine, summaries, table
-from tests.bench.suite import ROWS, BenchError, Options, run_suite
+from tests.bench.report import as_json, comparisons, machine, summaries, table
+from tests.bench.suite import Options, run_suite
 
 _DEFAULT_JSON = Path(".cache/bench/latest.json")
 
@@ -44,6 +46,12 @@ def _mix(_: click.Context, __: click.Parameter, value: str) -> dict[str, int]:
     help="Shares of trade, bookTicker and depth.",
 )
 @click.option("--symbols", default=200, show_default=True)
+@click.option(
+    "--many-symbols", default=2_000, show_default=True, help="Of the row symbols2000; symbols200 has a tenth."
+)
+@click.option(
+    "--spool-rate", default=10_000.0, show_default=True, help="Live messages a second of the row spool."
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), default=_DEFAULT_JSON, show_default=True
@@ -62,6 +70,8 @@ def main(
     rows: tuple[str, ...],
     mix: dict[str, int],
     symbols: int,
+    many_symbols: int,
+    spool_rate: float,
     seed: int,
     json_file: Path,
     data_dir: Path,
@@ -69,11 +79,21 @@ def main(
     """CPU per message and messages a second, beside the floor measured in the same run."""
     data_dir.mkdir(parents=True, exist_ok=True)
     options = Options(
-        messages=messages, rounds=rounds, rows=rows, symbols=symbols, seed=seed, mix=mix, data_dir=data_dir
+        messages=messages,
+        rounds=rounds,
+        rows=rows,
+        symbols=symbols,
+        many_symbols=many_symbols,
+        seed=seed,
+        mix=mix,
+        spool_rate=spool_rate,
+        data_dir=data_dir,
     )
     facts = machine()
     told = Console(stderr=True)
-    told.print(f"making {messages:,} frames, {rounds} rounds of {', '.join(rows)}", highlight=False)
+    told.print(
+        f"making {messages:,} frames for each course, {rounds} rounds of {', '.join(rows)}", highlight=False
+    )
     try:
         measures = asyncio.run(run_suite(options, lambda measure: _tell(told, measure)))
     except BenchError as error:
@@ -82,6 +102,8 @@ def main(
     found = summaries(measures)
     shown = Console(width=None if sys.stdout.isatty() else 160)
     shown.print(table(found))
+    for line in comparisons(measures):
+        shown.print(line, highlight=False)
     shown.print(", ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
     plain = {
         "messages": messages,
@@ -89,6 +111,8 @@ def main(
         "rows": rows,
         "mix": mix,
         "symbols": symbols,
+        "many_symbols": many_symbols,
+        "spool_rate": spool_rate,
         "seed": seed,
     }
     json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +122,7 @@ def main(
 
 def _tell(told: Console, measure: Measure) -> None:
     told.print(
-        f"  {measure.row:7} {measure.cpu_us:6.2f} µs  {measure.rate:9,.0f} messages/s", highlight=False
+        f"  {measure.row:11} {measure.cpu_us:6.2f} µs  {measure.rate:9,.0f} messages/s", highlight=False
     )
 
 

@@ -8,9 +8,11 @@ can send. `parse` is the service's own `Feed` with a sink that parses and forget
 import asyncio
 import random
 import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -29,6 +31,9 @@ from tests.bench.wire import server_frame
 
 DEADLINE_S = 120.0
 _NULL_CHUNK_BYTES = 1024 * 1024
+_HOST = "127.0.0.1"
+_MOST_A_SECOND = 10_000_000.0
+_LOOK_S = 0.05
 
 Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[Literal[False]]"
 
@@ -184,11 +189,47 @@ async def measure_null(job: RowJob, steering: Steering) -> Measure:
     return await _measure(job, steering, prepared, span)
 
 
+def _port(job: RowJob) -> int:
+    return urlsplit(job.ws_url).port or 0
+
+
+async def measure_paced(job: RowJob, steering: Steering) -> Measure:
+    """What a paced generator can send at most, to a reader that looks at nothing."""
+    sockets = [await _null_socket(job, plan) for plan in job.plan().feeds]
+    await _swallow_quiet(sockets)
+    async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.TaskGroup() as group:
+            swallowing = group.create_task(_swallow(sockets, sys.maxsize))
+            await steering.pace(_MOST_A_SECOND)
+            while not (before := await steering.state()).laid_out:
+                await asyncio.sleep(_LOOK_S)
+            watch, after = Stopwatch(), before
+            while after.number - before.number < job.messages:
+                await asyncio.sleep(_LOOK_S)
+                after = await steering.state()
+            span = watch.stop()
+            await steering.pace(0)
+            swallowing.cancel()
+    for opened in sockets:
+        opened.close()
+    return Measure(
+        row=job.row,
+        course=job.course,
+        round=job.round,
+        streams=job.streams,
+        messages=after.number - before.number,
+        received_bytes=0,
+        cpu_s=span.cpu_s,
+        wall_s=span.wall_s,
+        sender_cpu_s=after.cpu_s - before.cpu_s,
+    )
+
+
 async def _null_socket(job: RowJob, plan: FeedPlan) -> socket.socket:
     loop = asyncio.get_running_loop()
     opened = socket.socket()
     opened.setblocking(False)
-    await loop.sock_connect(opened, ("127.0.0.1", job.ws_port))
+    await loop.sock_connect(opened, (_HOST, _port(job)))
     request = b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\n\r\n"
     await loop.sock_sendall(opened, request)
     await loop.sock_recv(opened, 4096)
@@ -235,15 +276,19 @@ async def _swallow(sockets: list[socket.socket], wire_bytes: int) -> None:
 
     for opened in sockets:
         loop.add_reader(opened, on_readable, opened)
-    await done.wait()
-    for opened in sockets:
-        loop.remove_reader(opened)
+    try:
+        await done.wait()
+    finally:
+        for opened in sockets:
+            loop.remove_reader(opened)
 
 
 async def _measure(job: RowJob, steering: Steering, prepared: Prepared, span: Span) -> Measure:
     return Measure(
         row=job.row,
+        course=job.course,
         round=job.round,
+        streams=job.streams,
         messages=prepared.messages,
         received_bytes=prepared.wire_bytes,
         cpu_s=span.cpu_s,

@@ -1,11 +1,11 @@
 """Frames made once and sent lap after lap: with each lap ids go on, and times are the moment of sending.
 
-Pure. A `Strip` is the frames in their order, with the places of all ids and times in them. A `Reel` is a strip
-laid out for the wire: by tick, in a tick by lane (who reads it), and there in order; so that what one lane
-is sent in a tick is one stretch of bytes, and a tick is patched in place by a few operations on arrays.
+Pure. A `Strip` is the frames in their order, with the places of all ids and times in them. A `Reel` is a
+strip laid out for the wire: by tick, in a tick by lane (who reads it), and there in order; so that what one
+lane is sent in a tick is one stretch of bytes, and a tick is patched in place by a few operations on arrays.
 
 A frame's number counts through all laps: number `n` is frame `n % len(strip)` in lap `n // len(strip)`. The
-number of the next frame is all the state there is, so that a strip may be laid out anew between any two ticks.
+number of the next frame is all the state there is: a strip may be laid out anew between any two ticks.
 
 Invariants: ids have twelve digits and times thirteen, in every lap; per stream, a lap's first id follows the
 last id of the lap before.

@@ -12,8 +12,8 @@ by socket and says how many there are per stream; `go` sends them all; `sent` sa
 `depth` answers with the book that the first frames belong to.
 
 A job that is `paced` has its frames sent without an end instead, lap after lap with new ids and times
-(`laps`, `pacer`): `pace` says how many a second (0: none), `state` how that goes, `ledger` what has happened on
-each stream: how many frames, the first id and the last one. Then REST answers for the market as it stands.
+(`laps`, `pacer`): `pace` says how many a second (0: none), `state` how that goes, `ledger` what has happened
+on each stream: how many frames, the first id and the last one. Then REST answers for the market as it is.
 """
 
 import asyncio

@@ -4,6 +4,7 @@ CPU is the measured process' own, user and system, from before the first frame t
 database server's is read from `/proc` (None where there is none) in the same span.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ingest.events import StreamKey
 from ingest.shard.plan import ShardPlan, make_plan
 from tests.bench.mix import symbol_names
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = 100
 """Linux' USER_HZ, in which `/proc/<pid>/stat` counts."""
 _STREAMS_PER_FEED = 200
@@ -22,21 +24,28 @@ _STREAMS_PER_FEED = 200
 
 @dataclass(frozen=True)
 class RowJob:
-    """What a row measures against. `server_pid` is the database's first process."""
+    """What a row measures against. `server_pid` is the database's first process.
+
+    `messages` and `live_rate` are for rows whose frames are paced: the others are sent what there is.
+    """
 
     row: str
-    ws_port: int
+    course: str
+    ws_url: str
     rest_port: int
     symbols: int
     kinds: tuple[str, ...]
     data_dir: str
+    streams_per_feed: int = _STREAMS_PER_FEED
+    messages: int = 0
+    live_rate: float = 0.0
     round: int = 0
     database_url: str = ""
     server_pid: int = 0
 
     @property
-    def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.ws_port}"
+    def streams(self) -> int:
+        return self.symbols * len(self.kinds)
 
     @property
     def rest_url(self) -> str:
@@ -47,7 +56,7 @@ class RowJob:
         keys = [
             StreamKey("spot", symbol, kind) for symbol in symbol_names(self.symbols) for kind in self.kinds
         ]
-        return make_plan(dict.fromkeys(keys, 1.0), shards=1, streams_per_feed=_STREAMS_PER_FEED)[0]
+        return make_plan(dict.fromkeys(keys, 1.0), shards=1, streams_per_feed=self.streams_per_feed)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,9 @@ class Measure:
     """What one row took in one round. Sizes and counts are of the measured frames alone."""
 
     row: str
+    course: str
     round: int
+    streams: int
     messages: int
     received_bytes: int
     cpu_s: float
@@ -70,6 +81,12 @@ class Measure:
     stored_rows: int = 0
     distinct_rows: int = 0
     server_cpu_s: float | None = None
+    rss_bytes: int = 0
+    """Of a shard whose books are live, before the measured frames."""
+    spooled_rows: int = 0
+    """That waited on the disk when the database was back."""
+    live_messages: int = 0
+    """That came while the spool was caught up with."""
 
     @property
     def cpu_us(self) -> float:
@@ -116,6 +133,15 @@ class Stopwatch:
         if after_s is None or self._server_cpu_s is None:
             return None
         return after_s - self._server_cpu_s
+
+
+def rss_bytes(pid: int | str = "self", proc: Path = Path("/proc")) -> int:
+    """Memory of a process that is in RAM; 0 where nobody tells."""
+    try:
+        pages = int((proc / str(pid) / "statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * PAGE_BYTES
 
 
 def tree_cpu_s(pid: int, proc: Path = Path("/proc")) -> float | None:

@@ -24,7 +24,12 @@ FOUR_KINDS: Final[Mapping[str, int]] = {"trade": 25, "agg_trade": 4, "book_ticke
 """Nearly the same with a fourth stream for each symbol."""
 
 SNAPSHOT_LEVELS: Final = 100
-_SUFFIXES: Final = {"trade": "trade", "agg_trade": "aggTrade", "book_ticker": "bookTicker", "depth": "depth@100ms"}
+_SUFFIXES: Final = {
+    "trade": "trade",
+    "agg_trade": "aggTrade",
+    "book_ticker": "bookTicker",
+    "depth": "depth@100ms",
+}
 _UNIT: Final = 10**8
 _LEVELS_A_SIDE: Final = 10.0
 _REACH_TICKS: Final = 400
@@ -198,8 +203,8 @@ class Market:
         places = range(1, SNAPSHOT_LEVELS + 1)
         return {
             "lastUpdateId": symbol.update_id,
-            "bids": [[symbol.bid(ticks), self._qty()] for ticks in places],
-            "asks": [[symbol.ask(ticks), self._qty()] for ticks in places],
+            "bids": [(symbol.bid(ticks), self._qty()) for ticks in places],
+            "asks": [(symbol.ask(ticks), self._qty()) for ticks in places],
         }
 
 

@@ -5,8 +5,9 @@ the lap before, the deltas of one lap at most are applied, however many there we
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
+import numpy as np
 import orjson
 
 from tests.bench.laps import Strip
@@ -14,25 +15,26 @@ from tests.bench.laps import Strip
 _DAY_S: Final = 86_400
 _SUFFIX: Final = {"trade": "trade", "quote": "bookTicker", "depth": "depth@100ms"}
 
-Levels = Sequence[Sequence[str]]
+Level = tuple[str, str]
+"""Price and quantity as printed."""
 
 
 class Snapshot(TypedDict):
     """The answer of `depth`."""
 
     lastUpdateId: int
-    bids: list[list[str]]
-    asks: list[list[str]]
+    bids: list[Level]
+    asks: list[Level]
 
 
 class _Book:
     """Sides by price, as both are printed, after `applied` deltas."""
 
     def __init__(self, first: Snapshot) -> None:
-        self.sides = [{price: qty for price, qty in first[side]} for side in ("bids", "asks")]
+        self.sides = [dict(levels) for levels in (first["bids"], first["asks"])]
         self.applied = 0
 
-    def apply(self, data: Mapping[str, Levels]) -> None:
+    def apply(self, data: Mapping[str, Sequence[Level]]) -> None:
         for side, name in zip(self.sides, "ba", strict=True):
             for price, qty in data[name]:
                 if qty.strip("0") == ".":
@@ -40,12 +42,13 @@ class _Book:
                 else:
                     side[price] = qty
 
-    def cut(self, limit: int) -> list[list[list[str]]]:
+    def cut(self, limit: int) -> tuple[list[Level], list[Level]]:
+        """The best bids and asks, best first."""
         bids, asks = (sorted(side.items(), key=_by_price) for side in self.sides)
-        return [[list(level) for level in levels[:limit]] for levels in (bids[::-1], asks)]
+        return bids[::-1][:limit], asks[:limit]
 
 
-def _by_price(level: tuple[str, str]) -> int:
+def _by_price(level: Level) -> int:
     return int(level[0].replace(".", ""))  # always eight places
 
 
@@ -65,7 +68,7 @@ class Standing:
             return self._first[symbol]
         happened = self._strip.happened(name, number)
         for turn in range(max(book.applied, happened - len(frames)), happened):
-            book.apply(self._data(int(frames[turn % len(frames)])))
+            book.apply(self._data(frames[turn % len(frames)]))
         book.applied = happened
         bids, asks = book.cut(limit)
         return {"lastUpdateId": self._strip.last_id_at(name, number), "bids": bids, "asks": asks}
@@ -75,7 +78,7 @@ class Standing:
         name = _stream(symbol, "quote")
         frames, happened = self._strip.frames_of(name), self._strip.happened(name, number)
         if happened:
-            data = self._data(int(frames[(happened - 1) % len(frames)]))
+            data = self._data(frames[(happened - 1) % len(frames)])
             best = [data[field] for field in ("b", "B", "a", "A")]
         else:
             book = self.depth(symbol, number, limit=1)
@@ -92,9 +95,9 @@ class Standing:
         volume = f"{count}.00000000"
         return {"symbol": symbol, "count": count, "lastId": last_id, "quoteVolume": volume}
 
-    def _data(self, frame: int) -> dict[str, str]:
+    def _data(self, frame: np.int64) -> dict[str, Any]:
         raw = self._strip.frames[frame]
-        data: dict[str, str] = orjson.loads(raw[raw.index(b"{") :])["data"]
+        data: dict[str, Any] = orjson.loads(raw[raw.index(b'{"stream"') :])["data"]
         return data
 
 

@@ -1,6 +1,7 @@
-"""Runs the rows in rounds: one generator and one database for all, a fresh process for each measurement."""
+"""Runs the rows in rounds: a generator for each course, one database for all, a process for each measure."""
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,32 +18,34 @@ from ingest.store.embedded import EmbeddedPostgres
 from ingest.store.migrate import migrate
 from ingest.store.partitions import ensure_partitions
 from ingest.store.sessions import connected
-from tests.bench.load import LoadJob, job_text
+from tests.bench.certificate import make_certificate
+from tests.bench.courses import FLOOR, ROWS, WITH_DATABASE, WITH_TLS, Course, courses
+from tests.bench.generator import ROOT, BenchError, Generator, ended, generating
+from tests.bench.load import LoadJob
 from tests.bench.measure import Measure, RowJob
 from tests.bench.mix import MIX
 
-ROWS: Final = ("null", "floor", "parse", "shard", "capture", "stored")
-FLOOR: Final = "floor"
-_ROOT: Final = Path(__file__).parents[2]
-_READY_DEADLINE_S: Final = 300.0
-_ROW_DEADLINE_S: Final = 300.0
+_ROW_DEADLINE_S: Final = 600.0
 _MIGRATE_DEADLINE_S: Final = 60.0
-
-
-class BenchError(Exception):
-    """A row or the generator has failed; its own words are on standard error."""
+_TRUSTED: Final = "SSL_CERT_FILE"
+"""By this variable OpenSSL, and so aiohttp, trusts an authority."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is to be measured. The floor is measured in every round, named or not."""
+    """What is to be measured. Each course's floor is measured in every round, named or not.
+
+    `spool_rate` is of the live messages, a second, behind which the row `spool` catches up.
+    """
 
     messages: int
     rounds: int
     rows: Sequence[str] = ROWS
     symbols: int = 200
+    many_symbols: int = 2_000
     seed: int = 1
     mix: Mapping[str, int] = field(default_factory=lambda: dict(MIX))
+    spool_rate: float = 10_000.0
     data_dir: Path | None = None
     durable: bool = True
 
@@ -50,55 +53,60 @@ class Options:
 async def run_suite(options: Options, tell: Callable[[Measure], None]) -> list[Measure]:
     """All measures, in the order in which they were taken; `tell` hears of each. Raises BenchError.
 
-    A round begins and ends with the floor, so that what happens to the machine meanwhile meets it too.
+    A course begins and ends with its floor, so that what happens to the machine meanwhile meets it too.
     """
-    rows = [FLOOR, *(row for row in ROWS if row in options.rows and row != FLOOR), FLOOR]
     measures: list[Measure] = []
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=options.data_dir)))
-        job = await stack.enter_async_context(_generator(options, folder))
-        if "stored" in rows:
-            job = await stack.enter_async_context(_with_database(job, folder, durable=options.durable))
+        plans = await _plans(options, folder, stack)
         for number in range(options.rounds):
-            for row in rows:
-                measures.append(await _measured(replace(job, row=row, round=number)))
+            for job in [each for plan in plans for each in plan]:
+                measures.append(await _measured(replace(job, round=number), folder))
                 tell(measures[-1])
     return measures
 
 
-@asynccontextmanager
-async def _generator(options: Options, folder: Path) -> AsyncIterator[RowJob]:
-    """A generator that has made its frames; the job says where it is."""
+async def _plans(options: Options, folder: Path, stack: AsyncExitStack) -> list[list[RowJob]]:
+    """The jobs of a round by course, with all that they need started."""
     load = LoadJob(options.messages, options.symbols, options.seed, options.mix)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.load", job_text(load)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=_ROOT,
+    if WITH_TLS & set(options.rows):
+        made = make_certificate(folder)
+        load = replace(load, certificate=str(made.certificate), key=str(made.key))
+    database = ("", 0)
+    if WITH_DATABASE & set(options.rows):
+        database = await stack.enter_async_context(_database(folder, durable=options.durable))
+    plans = []
+    for course in courses(load, options.rows, many_symbols=options.many_symbols):
+        generator = await stack.enter_async_context(generating(course.load))
+        job = _job(options, course, generator, folder)
+        job = replace(job, database_url=database[0], server_pid=database[1])
+        plans.append([_for_row(job, row, course, generator) for row in (FLOOR, *course.rows, FLOOR)])
+    return plans
+
+
+def _job(options: Options, course: Course, generator: Generator, folder: Path) -> RowJob:
+    return RowJob(
+        row=FLOOR,
+        course=course.name,
+        ws_url=generator.ws_url,
+        rest_port=generator.rest_port,
+        symbols=course.load.symbols,
+        kinds=tuple(course.load.mix),
+        data_dir=str(folder),
+        messages=options.messages,
+        live_rate=options.spool_rate,
     )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        async with asyncio.timeout(_READY_DEADLINE_S):
-            line = await process.stdout.readline()
-        if not line:
-            raise BenchError("the load generator has not come up")
-        ports = orjson.loads(line)
-        yield RowJob(
-            row=FLOOR,
-            ws_port=ports["ws"],
-            rest_port=ports["rest"],
-            symbols=options.symbols,
-            kinds=tuple(options.mix),
-            data_dir=str(folder),
-        )
-    finally:
-        process.stdin.close()  # by this it knows that it is over
-        await _ended(process)
+
+
+def _for_row(job: RowJob, row: str, course: Course, generator: Generator) -> RowJob:
+    streams_per_feed = course.streams_per_feed.get(row, job.streams_per_feed)
+    ws_url = f"wss://127.0.0.1:{generator.wss_port}" if row in WITH_TLS else job.ws_url
+    return replace(job, row=row, streams_per_feed=streams_per_feed, ws_url=ws_url)
 
 
 @asynccontextmanager
-async def _with_database(job: RowJob, folder: Path, *, durable: bool) -> AsyncIterator[RowJob]:
-    """The embedded PostgreSQL, migrated, on the settings that it has in production if `durable`."""
+async def _database(folder: Path, *, durable: bool) -> AsyncIterator[tuple[str, int]]:
+    """URL and process of the embedded PostgreSQL, migrated, on production's settings if `durable`."""
     server = EmbeddedPostgres(folder / "postgres", durable=durable)
     url = await server.start()
     try:
@@ -106,33 +114,25 @@ async def _with_database(job: RowJob, folder: Path, *, durable: bool) -> AsyncIt
         now = datetime.fromtimestamp(SystemClock().wall_ns() / 1e9, UTC)
         async with connected(url) as connection:
             await ensure_partitions(connection, now=now)
-        yield replace(job, database_url=url, server_pid=server.pid or 0)
+        yield url, server.pid or 0
     finally:
         await server.stop()
 
 
-async def _measured(job: RowJob) -> Measure:
+async def _measured(job: RowJob, folder: Path) -> Measure:
+    trusting = {_TRUSTED: str(folder / "authority.pem")} if job.row in WITH_TLS else {}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.bench.worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        cwd=_ROOT,
+        cwd=ROOT,
+        env={**os.environ, **trusting},
     )
     try:
         async with asyncio.timeout(_ROW_DEADLINE_S):
             answer, _ = await process.communicate(orjson.dumps(asdict(job)))
     finally:
-        await _ended(process)
+        await ended(process)
     if process.returncode:
         raise BenchError(f"the row {job.row!r} has failed")
     return Measure(**orjson.loads(answer))
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Wait for a process' end, and make it come when it does not."""
-    try:
-        async with asyncio.timeout(10.0):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

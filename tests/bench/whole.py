@@ -8,24 +8,24 @@ with (`store.postgres`): what is measured is the steady state.
 """
 
 import asyncio
+import gc
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import aiohttp
 from pydantic import SecretStr
 
-from ingest.binance.answers import Instrument
 from ingest.binance.rest import RestClient
 from ingest.board.mapped import BoardWriter, board_path, read_board
-from ingest.buffer import encode
-from ingest.buffer.batcher import Batch, Mark
+from ingest.buffer.batcher import Batch
 from ingest.buffer.encode import copy_payload
-from ingest.buffer.tables import BOOK_TICKERS, DEPTH_DELTAS, DEPTH_SNAPSHOTS, TRADES, Table
+from ingest.buffer.spool import Spool
+from ingest.buffer.tables import DEPTH_SNAPSHOTS
 from ingest.clock import SystemClock
 from ingest.config import (
     BackfillSection,
@@ -35,23 +35,23 @@ from ingest.config import (
     Settings,
     SpotSection,
 )
-from ingest.events import BookTicker, DepthDelta, Trade
-from ingest.shard.address_budget import open_budget
+from ingest.feed.budget_file import BudgetLimits, SharedBudget
 from ingest.shard.captured import RecordingCapture, open_capture
 from ingest.shard.job import ShardJob
 from ingest.shard.process import Shard, Tools
 from ingest.store.notifications import Names
-from ingest.store.postgres import STICKY_BATCHES, PostgresSink
-from ingest.store.sessions import connected
+from ingest.store.postgres import PostgresSink
 from ingest.store.sink import Sink, Written
-from tests.bench.measure import Measure, RowJob, Span, Stopwatch
+from tests.bench.measure import Measure, RowJob, Span, Stopwatch, rss_bytes
 from tests.bench.mix import SNAPSHOT_LEVELS, symbol_names
 from tests.bench.steering import Prepared, Steering
+from tests.bench.stored_rows import count_rows, empty_tables
 
 DEADLINE_S = 240.0
 _DRAIN_S = 10.0
 _POLL_S = 0.1
-_MARKET = "spot"
+_LIMITS = BudgetLimits(weight_per_min=1_000_000)
+"""Thousands of books shall not take minutes until they are live."""
 
 
 class _Executor(Protocol):
@@ -60,7 +60,7 @@ class _Executor(Protocol):
     async def execute(self, query: str, *arguments: object) -> object: ...
 
 
-class _ShardSink(Sink, Protocol):
+class ShardSink(Sink, Protocol):
     """As much of `PostgresSink` as a running shard uses."""
 
     def session(self) -> object: ...
@@ -97,7 +97,7 @@ class AcknowledgingSink:
 class CountingSink:
     """Passes batches on and counts the rows of streams (not of stored books) once they are written."""
 
-    def __init__(self, inner: _ShardSink) -> None:
+    def __init__(self, inner: ShardSink) -> None:
         self.session = inner.session
         self.notify = inner.notify
         self.rows = self.row_bytes = self.batches = self.conflicts = 0
@@ -128,6 +128,15 @@ class CountingSink:
         await self._reached.wait()
 
 
+class _Taken(NamedTuple):
+    """What a run has brought."""
+
+    prepared: Prepared
+    span: Span
+    sink: CountingSink
+    memory_bytes: int
+
+
 async def measure_shard(job: RowJob, steering: Steering) -> Measure:
     """The whole shard, its sink acknowledging only."""
     sink = AcknowledgingSink()
@@ -148,51 +157,63 @@ def _raw(job: RowJob) -> Path:
 async def measure_stored(job: RowJob, steering: Steering) -> Measure:
     """The whole shard into PostgreSQL; then a look at what is there."""
     async with PostgresSink.opened(job.database_url, application="bench") as sink:
-        instruments = [
-            Instrument(name, "TRADING", name, "USDT", None, None) for name in symbol_names(job.symbols)
-        ]
-        ids = await sink.instrument_ids(_MARKET, instruments)
-        await _truncate(job.database_url)
-        await _leave_staging(sink, symbol_id=ids[instruments[0].symbol])
-        await _truncate(job.database_url)
-        taken = await _run(job, steering, sink, ids, server_pid=job.server_pid)
-    stored, distinct = await _look(job.database_url)
-    warm = job.symbols * len(job.kinds)
+        ids = await empty_tables(sink, job)
+        taken = await _run(job, steering, sink, ids)
+    stored, distinct = await count_rows(job.database_url)
     return replace(
-        await _measure(job, steering, taken), stored_rows=stored - warm, distinct_rows=distinct - warm
+        await _measure(job, steering, taken),
+        stored_rows=stored - job.streams,
+        distinct_rows=distinct - job.streams,
     )
 
 
-async def _run(
-    job: RowJob, steering: Steering, inner: _ShardSink, ids: dict[str, int], *, server_pid: int = 0
-) -> tuple[Prepared, Span, CountingSink]:
+async def _run(job: RowJob, steering: Steering, inner: ShardSink, ids: dict[str, int]) -> _Taken:
     """Run a shard on this sink, and measure."""
-    settings = _settings(job)
     sink = CountingSink(inner)
-    sink.expect(job.symbols * len(job.kinds))
+    async with running_shard(job, steering, sink, ids) as tools:
+        memory_bytes = rss_bytes()
+        prepared = await steering.prepare()
+        sink.expect(prepared.messages)
+        watch = Stopwatch(job.server_pid)
+        await steering.go()
+        await sink.wait_reached()
+        if isinstance(tools.capture, RecordingCapture):
+            tools.capture.recorder.close(deadline_s=DEADLINE_S)
+        span = watch.stop()
+    return _Taken(prepared, span, sink, memory_bytes)
+
+
+@asynccontextmanager
+async def running_shard(
+    job: RowJob,
+    steering: Steering,
+    sink: CountingSink,
+    ids: dict[str, int],
+    *,
+    spool: Spool | None = None,
+    warm: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Tools]:
+    """A shard that has written as many rows as it has streams, with all books live; stopped afterwards.
+
+    `warm` makes the first frames come.
+    """
+    settings = _settings(job)
+    sink.expect(job.streams)
     stop = asyncio.Event()
-    async with _tools(job, settings, sink, steering.http) as tools:
+    async with _tools(job, settings, sink, steering.http, spool) as tools:
         shard = Shard(ShardJob(plan=job.plan(), settings=settings, symbol_ids=ids), tools, {})
         async with asyncio.TaskGroup() as group:
             running = group.create_task(shard.run(stop, asyncio.Queue(), drain_s=_DRAIN_S))
             async with asyncio.timeout(DEADLINE_S):
-                await _warm(job, steering, sink, tools.board)
-                prepared = await steering.prepare()
-                sink.expect(prepared.messages)
-                watch = Stopwatch(server_pid)
-                await steering.go()
-                await sink.wait_reached()
-                if isinstance(tools.capture, RecordingCapture):
-                    tools.capture.recorder.close(deadline_s=DEADLINE_S)
-                span = watch.stop()
+                await (warm or steering.warm)()
+                await _warmed(job, sink, tools.board)
+                gc.collect()
+                yield tools
             stop.set()
             await running
-    return prepared, span, sink
 
 
-async def _warm(job: RowJob, steering: Steering, sink: CountingSink, board: BoardWriter) -> None:
-    """Until one row of each stream is written and all books are live."""
-    await steering.warm()
+async def _warmed(job: RowJob, sink: CountingSink, board: BoardWriter) -> None:
     await sink.wait_reached()
     wanted = job.symbols if "depth" in job.kinds else 0
     while read_board(board.path).header.books_live < wanted:
@@ -200,7 +221,7 @@ async def _warm(job: RowJob, steering: Steering, sink: CountingSink, board: Boar
 
 
 def _settings(job: RowJob) -> Settings:
-    """Production's defaults but for the addresses, and a snapshot that fits into a minute's weight."""
+    """Production's defaults but for the addresses, and snapshots that are not deepened meanwhile."""
     return Settings(
         database=DatabaseSection(url=SecretStr(job.database_url)),
         service=ServiceSection(data_dir=Path(job.data_dir)),
@@ -218,15 +239,18 @@ def _settings(job: RowJob) -> Settings:
 
 @asynccontextmanager
 async def _tools(
-    job: RowJob, settings: Settings, sink: CountingSink, http: aiohttp.ClientSession
+    job: RowJob,
+    settings: Settings,
+    sink: CountingSink,
+    http: aiohttp.ClientSession,
+    spool: Spool | None,
 ) -> AsyncIterator[Tools]:
     clock, rng = SystemClock(), random.Random(1)
     plan = job.plan()
     budget_file = Path(job.data_dir) / "run" / "address.budget"
     budget_file.unlink(missing_ok=True)  # each measurement has a fresh minute
-    budget_file.parent.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        budget = stack.enter_context(closing(open_budget(settings, clock=clock, rng=rng)))
+        budget = stack.enter_context(closing(SharedBudget(budget_file, _LIMITS, clock=clock, rng=rng)))
         rest = await stack.enter_async_context(RestClient(settings.spot.rest_url, budget, clock=clock))
         board = BoardWriter.create(
             board_path(settings.service.data_dir, plan.shard),
@@ -238,65 +262,16 @@ async def _tools(
         )
         stack.callback(board.close)
         capture = stack.enter_context(open_capture(settings, plan.shard, clock=clock))
-        yield Tools(cast(PostgresSink, sink), rest, http, budget, board, clock, rng, capture=capture)
+        yield Tools(cast(PostgresSink, sink), rest, http, budget, board, clock, rng, spool, capture)
 
 
-# ---------------------------------------------------------------------- the database
-
-_TABLES = {TRADES: "trade_id", BOOK_TICKERS: "update_id", DEPTH_DELTAS: "final_update_id"}
-
-
-async def _leave_staging(sink: PostgresSink, *, symbol_id: int) -> None:
-    """As many single-row batches as it takes until a table is written by COPY alone."""
-    for number in range(STICKY_BATCHES):
-        for table, row in _single_rows(symbol_id, number).items():
-            batch = Batch(
-                table=table,
-                rows=[row],
-                size_bytes=len(row),
-                marks={0: Mark(number, number)},
-                gaps=(),
-                oldest_recv_ns=None,
-                newest_recv_ns=None,
-            )
-            await sink.write(batch)
-
-
-def _single_rows(symbol_id: int, number: int) -> dict[Table, bytes]:
-    now_ns = SystemClock().wall_ns()
-    ts_us, level = now_ns // 1_000, ("1.00000000", "1.00000000")
-    return {
-        TRADES: encode.trade(symbol_id, Trade("", number, ts_us, *level, False, now_ns)),
-        BOOK_TICKERS: encode.book_ticker(symbol_id, BookTicker("", number, ts_us, *level, *level, now_ns)),
-        DEPTH_DELTAS: encode.depth_delta(
-            symbol_id, DepthDelta("", number, number, ts_us, [level], [level], now_ns)
-        ),
-    }
-
-
-async def _truncate(url: str) -> None:
-    names = ", ".join(f"{table.schema}.{table.name}" for table in (*_TABLES, DEPTH_SNAPSHOTS))
-    async with connected(url) as connection:
-        await connection.execute(f"TRUNCATE {names}")
-
-
-async def _look(url: str) -> tuple[int, int]:
-    """Rows in the three tables, and how many of them differ in symbol and id."""
-    rows = distinct = 0
-    async with connected(url) as connection:
-        for table, column in _TABLES.items():
-            query = f"SELECT count(*), count(DISTINCT (symbol_id, {column})) FROM {table.schema}.{table.name}"
-            found = await connection.fetchrow(query)
-            assert found is not None
-            rows, distinct = rows + found[0], distinct + found[1]
-    return rows, distinct
-
-
-async def _measure(job: RowJob, steering: Steering, taken: tuple[Prepared, Span, CountingSink]) -> Measure:
-    prepared, span, counting = taken
+async def _measure(job: RowJob, steering: Steering, taken: _Taken) -> Measure:
+    prepared, span, counting, memory_bytes = taken
     return Measure(
         row=job.row,
+        course=job.course,
         round=job.round,
+        streams=job.streams,
         messages=prepared.messages,
         received_bytes=prepared.wire_bytes,
         cpu_s=span.cpu_s,
@@ -307,4 +282,5 @@ async def _measure(job: RowJob, steering: Steering, taken: tuple[Prepared, Span,
         batches=counting.batches,
         conflicts=counting.conflicts,
         server_cpu_s=span.server_cpu_s,
+        rss_bytes=memory_bytes,
     )

@@ -9,24 +9,28 @@ import orjson
 import uvloop
 
 from ingest.ops.logs import LogSettings, configure_logs
-from tests.bench.bare import measure_floor, measure_null, measure_parse
+from tests.bench.bare import measure_floor, measure_null, measure_paced, measure_parse
+from tests.bench.catch_up import measure_spool
+from tests.bench.courses import ROWS
 from tests.bench.measure import Measure, RowJob
 from tests.bench.steering import Steering
 from tests.bench.whole import measure_capture, measure_shard, measure_stored
 
-ROWS: Mapping[str, Callable[[RowJob, Steering], Awaitable[Measure]]] = {
+_MEASURES: Mapping[str, Callable[[RowJob, Steering], Awaitable[Measure]]] = {
+    **dict.fromkeys(ROWS, measure_shard),  # the rows that differ in what is sent, and how, alone
     "null": measure_null,
     "floor": measure_floor,
     "parse": measure_parse,
-    "shard": measure_shard,
     "capture": measure_capture,
     "stored": measure_stored,
+    "paced": measure_paced,
+    "spool": measure_spool,
 }
 
 
 async def _run(job: RowJob) -> Measure:
     async with Steering.opened(job.rest_url) as steering:
-        return await ROWS[job.row](job, steering)
+        return await _MEASURES[job.row](job, steering)
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ def measure(
 ) -> Measure:
     return Measure(
         row=row,
+        course="mix",
+        streams=600,
         round=number,
         messages=1_000_000,
         received_bytes=1,
