@@ -13,11 +13,11 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-peers bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV)  ## the virtual environment with everything (the other targets do it themselves)
 
@@ -59,8 +59,11 @@ fmt: $(DEV)  ## format, and mend what ruff can
 check:  ## what CI runs
 	@.ci/run
 
-bench: $(DEV)  ## messages a second, CPU per message, rows a second, beside the floor
+bench: $(DEV)  ## CPU per message and messages a second of every row, beside the floor (ARGS="--rows shard,stored")
 	@$(PY) -m tests.bench $(ARGS)
+
+bench-sustained: $(DEV)  ## the service end to end under load (ARGS="--shards 2 --rate 60000 --minutes 10", or --search)
+	@$(PY) -m tests.bench.sustained $(ARGS)
 
 bench-peers: $(DEV)  ## the same frames through cryptofeed, python-binance, ccxt and others, beside ours
 	@$(PY) -m tests.bench.peers $(ARGS)

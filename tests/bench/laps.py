@@ -105,7 +105,8 @@ class Strip:
 
 
 def _numbers_in(frames: Sequence[bytes]) -> tuple[_Numbers, _Numbers]:
-    ids, times = [], []
+    ids: list[tuple[int, int, int]] = []
+    times: list[tuple[int, int, int]] = []
     for number, frame in enumerate(frames):
         for match in _NUMBER.finditer(frame):
             found, wanted = (times, TIME_DIGITS) if match[1][0] in _TIMES else (ids, ID_DIGITS)

@@ -32,6 +32,7 @@ from aiohttp import web
 from tests.bench.laps import IDS_FROM, Strip
 from tests.bench.mix import MIX, Frame, Market, symbol_names
 from tests.bench.sockets import Exchange
+from tests.bench.standing import Snapshot
 from tests.bench.wire import server_frame
 
 _HOST: Final = "127.0.0.1"
@@ -62,7 +63,7 @@ class Tape:
         market = Market(self.symbols, seed=job.seed, start_ms=start_ms, ids_from=ids_from)
         kinds = tuple(job.mix)
         self.first = [_on_wire(frame) for frame in market.first_of_each(kinds)]
-        self.snapshots = market.snapshots()
+        self.snapshots: Mapping[str, Snapshot] = market.snapshots()
         more = [_on_wire(frame) for frame in market.first_of_each(kinds)] if job.paced else []
         self.frames = more + [_on_wire(frame) for frame in market.frames(job.messages, job.mix)]
         self.strip = Strip(self.frames) if job.paced else None

@@ -16,7 +16,7 @@ from ingest.shard.plan import ShardPlan, make_plan
 from tests.bench.mix import symbol_names
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TICKS_PER_S = 100
+TICKS_PER_S = 100
 """Linux' USER_HZ, in which `/proc/<pid>/stat` counts."""
 _STREAMS_PER_FEED = 200
 """The default of `[spot] streams_per_feed`."""
@@ -148,16 +148,25 @@ def tree_cpu_s(pid: int, proc: Path = Path("/proc")) -> float | None:
     """CPU of a process and all its descendants, those included that have ended and were waited for."""
     if not pid or not (proc / str(pid)).is_dir():
         return None
-    stats = dict(_stats(proc))
+    stats = _stats(proc)
+    ticks = sum(stats[number][1] for number in _family(pid, stats) if number in stats)
+    return ticks / TICKS_PER_S
+
+
+def descendants(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """A process and all its descendants."""
+    return _family(pid, _stats(proc))
+
+
+def _family(pid: int, stats: Mapping[int, tuple[int, int]]) -> list[int]:
     children: dict[int, list[int]] = {}
     for number, (parent, _) in stats.items():
         children.setdefault(parent, []).append(number)
-    ticks, left = 0, [pid]
+    found, left = [], [pid]
     while left:
-        number = left.pop()
-        ticks += stats[number][1] if number in stats else 0
-        left += children.get(number, [])
-    return ticks / _TICKS_PER_S
+        found.append(left.pop())
+        left += children.get(found[-1], [])
+    return found
 
 
 def _stats(proc: Path) -> Mapping[int, tuple[int, int]]:

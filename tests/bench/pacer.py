@@ -22,7 +22,7 @@ _BLOCKED_S: Final = 0.02
 
 
 class Sent(NamedTuple):
-    """How sending goes. Frames and CPU count from the process' start; the rest is of now."""
+    """How sending goes. Frames and CPU count from the process' start; `frame_bytes` is a mean."""
 
     number: int
     rate: float
@@ -30,6 +30,7 @@ class Sent(NamedTuple):
     backlog_bytes: int
     cpu_s: float
     laid_out: int
+    frame_bytes: float
 
 
 class Pacer:
@@ -66,6 +67,7 @@ class Pacer:
             sum(peer.backlog_bytes for peer in self._peers),
             time.process_time(),
             self._laid_out,
+            float(self.strip.sizes.mean()),
         )
 
     async def run(self) -> None:

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from ingest.binance.parse import PARSERS, JsonObject, split_frame
+from ingest.binance.parse import PARSERS, split_frame
 from ingest.binance.streams import stream_of
 from ingest.book.sync import BookSync
-from ingest.events import BookTicker, DepthDelta, DepthSnapshot, Event, Trade
-from tests.bench.mix import MIX, Frame, Market, symbol_names
+from ingest.events import AggTrade, BookTicker, DepthDelta, DepthSnapshot, Event, Trade
+from tests.bench.mix import FOUR_KINDS, MIX, Frame, Market, symbol_names
+from tests.bench.standing import Snapshot
 
 SYMBOLS = symbol_names(5)
 
@@ -52,6 +53,18 @@ def test_trades_continue_and_tickers_rise() -> None:
             last[BookTicker, event.symbol] = event.update_id
 
 
+def test_aggregate_trades_continue_beside_trades() -> None:
+    """Per symbol, ids of aggregate trades are consecutive, and each is of one trade."""
+    last: dict[str, int] = {}
+    for event in parsed(market().frames(3_000, FOUR_KINDS)):
+        if isinstance(event, AggTrade):
+            assert event.agg_trade_id == last.get(event.symbol, event.agg_trade_id - 1) + 1
+            assert event.first_trade_id == event.last_trade_id
+            last[event.symbol] = event.agg_trade_id
+
+    assert set(last) == set(SYMBOLS)
+
+
 def test_depth_has_about_twenty_levels() -> None:
     """The mean number of levels in a delta, both sides together, is about twenty."""
     deltas = [
@@ -79,7 +92,5 @@ def test_books_go_live_at_the_snapshot_and_stay_live() -> None:
     assert all(book.book is not None and book.check() == [] for book in books.values())
 
 
-def snapshot(name: str, answer: JsonObject) -> DepthSnapshot:
-    last_id, bids, asks = answer["lastUpdateId"], answer["bids"], answer["asks"]
-    assert isinstance(last_id, int) and isinstance(bids, list) and isinstance(asks, list)
-    return DepthSnapshot(name, last_id, 0, bids, asks, "sync", 0)
+def snapshot(name: str, answer: Snapshot) -> DepthSnapshot:
+    return DepthSnapshot(name, answer["lastUpdateId"], 0, answer["bids"], answer["asks"], "sync", 0)

@@ -1,11 +1,12 @@
 """From measures to ratios: each row against the floor of its own round."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.bench.measure import Measure, tree_cpu_s
-from tests.bench.report import summaries
+from tests.bench.report import comparisons, summaries
 
 
 def measure(
@@ -68,3 +69,44 @@ def test_cpu_of_a_tree_counts_descendants_and_the_waited_for(tmp_path: Path) -> 
 
     assert tree_cpu_s(10, tmp_path) == pytest.approx(2.10)
     assert tree_cpu_s(99, tmp_path) is None
+
+
+def test_courses_have_floors_of_their_own() -> None:
+    """A row is compared with the floor of the same frames, not with another course's."""
+    slow = [
+        replace(measure("floor", 0, 10.0), course="depth"),
+        replace(measure("depth", 0, 20.0), course="depth"),
+    ]
+    found = summaries([measure("floor", 0, 1.0), measure("shard", 0, 4.0), *slow])
+
+    ratios = {(summary.course, summary.row): summary.ratio.median for summary in found}
+    assert ratios["mix", "shard"] == pytest.approx(4.0)
+    assert ratios["depth", "depth"] == pytest.approx(2.0)
+    assert "frames of 'depth'" in found[2].title
+
+
+def test_rows_are_compared_round_by_round() -> None:
+    """More symbols are told as a multiple of fewer, with the memory of each stream more."""
+    few = [replace(measure("symbols200", n, 10.0), streams=800, rss_bytes=100 * 2**20) for n in (0, 1)]
+    many = [
+        replace(measure("symbols2000", n, cpu_s), streams=8_000, rss_bytes=100 * 2**20 + 7_200 * 4_096)
+        for n, cpu_s in ((0, 11.0), (1, 12.0))
+    ]
+
+    (told,) = comparisons([*few, *many])
+
+    assert told.startswith("symbols2000 / symbols200: 1.15 (1.10 - 1.20) x CPU a message")
+    assert "4.0 (4.0 - 4.0) KiB of memory for each of 7,200 streams more" in told
+
+
+def test_catching_up_is_told_as_a_multiple_of_real_time() -> None:
+    """By the rows that had waited alone, and with those that came meanwhile."""
+    spool = replace(
+        measure("spool", 0, 3.0, rows=1_000_000), spooled_rows=900_000, live_messages=100_000, course="paced"
+    )
+    floor = replace(measure("floor", 0, 1.0), course="paced")
+
+    *_, summary = summaries([floor, spool])
+
+    assert "900,000 rows spooled at 50,000/s live" in summary.remarks[0]
+    assert "9.0 x real time, 10.0 x with what came meanwhile" in summary.remarks[0]
