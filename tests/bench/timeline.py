@@ -26,6 +26,8 @@ class Timeline:
 
     lags_us: list[int] = field(default_factory=list)
     """How late each heartbeat of any shard came."""
+    board_latencies_us: list[int] = field(default_factory=list)
+    """Of batches that were the newest when a board was looked at: receive of the oldest row to the commit."""
     memory: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     """(seconds, bytes) by kind of process."""
     waiting_s: list[float] = field(default_factory=list)

@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
-import aiohttp
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -40,11 +39,11 @@ async def test_paced_frames_reach_a_reader_with_the_ledgers_ids() -> None:
         await steering.wait_subscribed()
         await steering.pace(5_000.0)
         while sum(map(len, ids.values())) < 700:
-            keep(ids, await opened.receive())
+            keep(ids, (await opened.receive()).data)
         await steering.rest()
         ledger = await steering.ledger()
         while sum(map(len, ids.values())) < sum(stream.frames for stream in ledger.values()):
-            keep(ids, await opened.receive())
+            keep(ids, (await opened.receive()).data)
 
     for name, happened in ledger.items():
         assert (len(ids[name]), ids[name][0][0], ids[name][-1][1]) == happened
@@ -53,9 +52,9 @@ async def test_paced_frames_reach_a_reader_with_the_ledgers_ids() -> None:
         assert max(steps) == 1 or "bookTicker" in name
 
 
-def keep(ids: dict[str, list[tuple[int, int]]], message: aiohttp.WSMessage) -> None:
+def keep(ids: dict[str, list[tuple[int, int]]], data: bytes) -> None:
     """Note the first and the last id of a frame."""
-    item = split_frame(message.data)
+    item = split_frame(data)
     assert isinstance(item, tuple)
     event = PARSERS[stream_of(item[0])[1]](item[1], 0)
     match event:
