@@ -8,12 +8,12 @@ import click
 import orjson
 from rich.console import Console
 
+from tests.bench.generator import BenchError
 from tests.bench.peers.catalog import BY_NAME, MODES
 from tests.bench.peers.measure import PeerFailure, PeerMeasure
 from tests.bench.peers.report import NOTE, as_json, tables
 from tests.bench.peers.suite import FrontError, PeerOptions, run_peers
 from tests.bench.report import machine
-from tests.bench.suite import BenchError
 
 _FOLDER = Path(".cache/bench/peers")
 
