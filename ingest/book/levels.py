@@ -162,7 +162,8 @@ def _set_levels(side: dict[str, str], rows: Iterable[Level]) -> None:
     for price, qty in rows:
         # What is a key already is spelled right; only new spellings cost a look.
         key = price if price in side else canonical_price(price)
-        if qty.strip("0."):
+        # Text from here to there is no zero; of all else few are none, and these are looked at.
+        if qty >= "1" or "0.00000001" <= qty < "0/" or qty.strip("0."):
             side[key] = qty
         else:
             side.pop(key, None)
@@ -177,7 +178,13 @@ def _set_known(
     """As `_set_levels`, for a side that was cut; strictly `between` two prices all is known."""
     low, high = between
     for price, qty in rows:
-        key = price if price in side else canonical_price(price)
+        if price in side:
+            if qty >= "1" or "0.00000001" <= qty < "0/" or qty.strip("0."):
+                side[price] = qty
+            else:
+                del side[price]
+            continue
+        key = canonical_price(price)
         if not qty.strip("0."):
             side.pop(key, None)
         elif key in side or low < float(key) < high or is_known(key):

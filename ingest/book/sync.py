@@ -145,6 +145,8 @@ class BookSync:
 
     def on_delta(self, delta: DepthDelta) -> list[Action]:
         """Take a delta as it comes off the stream; duplicates and old ones are ignored."""
+        if self.state is State.LIVE:  # nearly always
+            return self._follow(delta)
         return _ON_DELTA[self.state](self, delta)
 
     def on_snapshot(self, snapshot: DepthSnapshot) -> list[Action]:

@@ -51,8 +51,23 @@ class _Memo(dict[str, bytes]):
         return encoded
 
 
+class _PlainMemo(dict[object, bytes]):
+    """As `_Memo`, for texts that are digits with at most one point among them; ValueError for all else."""
+
+    def __missing__(self, text: object) -> bytes:
+        if type(text) is not str or not (text.isascii() and text.replace(".", "", 1).isdecimal()):
+            raise ValueError(f"not a plain decimal: {text!r:.40}")
+        if len(self) >= _MEMO_ENTRIES:
+            self.clear()
+        encoded = self[text] = encode_numeric(text)
+        return encoded
+
+
 NUMERICS: Final[dict[str, bytes]] = _Memo()
 """`NUMERICS[text]` is `encode_numeric(text)`, remembered; bounded."""
+
+PLAIN: Final[dict[object, bytes]] = _PlainMemo()
+"""The same for prices and quantities as they come, without a sign or an exponent; TypeError for a list."""
 
 
 def _encode_any(text: str) -> bytes:

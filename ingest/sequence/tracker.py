@@ -173,6 +173,11 @@ class RisingTracker:
         self._seen = set() if begins else None
         self._since_id = -1 if self.last_id is None else self.last_id
 
+    def follow(self, update_id: int) -> None:
+        """Remember an id above all before it, while one connection brings them."""
+        self.last_id = update_id
+        self._remember(update_id)
+
     def accept(self, update_id: int) -> Verdict:
         """Judge an id, and remember it: NEXT when it is above all before it, else LATE or DUPLICATE."""
         if self.last_id is not None and update_id <= self.last_id:

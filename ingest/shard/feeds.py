@@ -32,12 +32,13 @@ from ingest.feed.connection import Feed
 from ingest.feed.contract import FeedLimits
 from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture
-from ingest.shard.kinds import DepthStream, make_bookless, make_stream
+from ingest.shard.kinds import DepthStream
 from ingest.shard.orders import Adopt, Drop, Order, Probe, ReplaceFeed, Resubscribe
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.plan import FeedPlan
 from ingest.shard.records import SessionRecords
 from ingest.shard.stream import Instant, Stream, StreamContext
+from ingest.shard.streams import make_bookless, make_stream
 from ingest.store.lookup import ResumePoint
 
 log = structlog.get_logger()

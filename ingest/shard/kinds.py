@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from ingest.binance import parse
 from ingest.binance.frames import JsonObject
-from ingest.binance.streams import ID_RULE, interval_of
+from ingest.binance.streams import interval_of
 from ingest.book.sync import Action, BookSync
 from ingest.buffer import encode
 from ingest.events import AvgPrice, DepthDelta, GapCause, Kline, MiniTicker, Ticker
@@ -121,6 +121,7 @@ class BookTickerStream(Stream):
         self.tracker = RisingTracker(last_id)
 
     def overlap(self, begins: bool) -> None:
+        super().overlap(begins)
         self.tracker.overlap(begins)
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
@@ -217,30 +218,3 @@ class QuoteStream(Stream, Generic[Quote]):
         if self._break is not None and event.ts_us - self.last_event_us > self.PERIOD_US:
             self.open_gap(first_id=None, last_id=None, start_us=self.last_event_us, end_us=event.ts_us)
         self.store(row, event.ts_us, event.ts_us // 1_000, recv_ns)
-
-
-_MAKERS: dict[str, Callable[[StreamContext], Stream]] = {
-    "trade": TradeStream,
-    "agg_trade": AggTradeStream,
-    "book_ticker": BookTickerStream,
-    "mini_ticker": lambda context: QuoteStream(context, parse.mini_ticker, encode.mini_ticker),
-    "ticker": lambda context: QuoteStream(context, parse.ticker, encode.ticker),
-    "avg_price": lambda context: QuoteStream(context, parse.avg_price, encode.avg_price),
-}
-
-
-def make_stream(
-    context: StreamContext, *, book: BookSync | None = None, act: Callable[[Action], None] | None = None
-) -> Stream:
-    """The stream of a kind. `book` and `act` (what to do for the book) are wanted for depth alone."""
-    kind = context.key.kind
-    if kind == "depth":
-        if book is None or act is None:
-            raise ValueError("a depth stream needs a book")
-        return DepthStream(context, book, act)
-    return KlineStream(context) if ID_RULE[kind] == "candle" else _MAKERS[kind](context)
-
-
-def make_bookless(context: StreamContext) -> Stream:
-    """The stream of a kind on a shard that does not keep its book."""
-    return DeltaStream(context) if context.key.kind == "depth" else make_stream(context)

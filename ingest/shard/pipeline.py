@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import orjson
 import structlog
+from orjson import loads
 
 from ingest.binance.frames import JsonObject
 from ingest.binance.parse import Ack, Refusal, ServerShutdown, split_frame
@@ -126,24 +127,34 @@ class FeedLane:
         counters.frames += 1
         counters.bytes_received += len(data)
         try:
-            item = split_frame(data)
-            if type(item) is tuple:
-                name, message = item
-                known = (self._accept if routes is None else routes).get(name)
-                if known is None:
-                    raise ValueError(f"a stream that was not asked for: {name}")
-                accept, event_type = known
-                if message.get("e") != event_type and event_type is not None:
-                    raise ValueError(f"an event of an unknown type on {name}: {message.get('e')!r:.40}")
+            try:
+                frame = loads(data)
+                message = frame["data"]
+                accept, event_type = (self._accept if routes is None else routes)[frame["stream"]]
+                is_expected = message.get("e") == event_type or event_type is None
+            except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError):
+                is_expected = False
+            if is_expected:
                 self.last_data_ns = recv_ns
                 accept(message, recv_ns)
             else:
-                self._on_control(item)
+                self._on_unexpected(data, routes)
         except ValueError as error:
             counters.malformed += 1
             for stream in self._concerned(data):
                 stream.doubt()
             self._on_malformed(self._number, str(error), data)
+
+    def _on_unexpected(self, data: bytes, routes: Routes | None) -> None:
+        """What is no message of a stream that was asked for; ValueError unless it is a reply or a notice."""
+        item = split_frame(data)
+        if type(item) is not tuple:
+            self._on_control(item)
+            return
+        name, message = item
+        if name in (self._accept if routes is None else routes):
+            raise ValueError(f"an event of an unknown type on {name}: {message.get('e')!r:.40}")
+        raise ValueError(f"a stream that was not asked for: {name}")
 
     def _concerned(self, frame: bytes) -> Iterable[Stream]:
         """The streams one of which has lost what was in a frame that cannot be used."""

@@ -25,10 +25,11 @@ from ingest.capture.records import NOW_S, Kind, Record
 from ingest.events import Gap, GapCause, GapFilled, Market, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession, OverlapLimits
 from ingest.shard.books import Books
-from ingest.shard.kinds import DepthStream, make_bookless, make_stream
+from ingest.shard.kinds import DepthStream
 from ingest.shard.overlap import LaneOverlap
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
+from ingest.shard.streams import make_bookless, make_stream
 
 _LOST: Final = FeedEnd("not in the capture", None, 0.0, 0)
 

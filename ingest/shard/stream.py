@@ -80,11 +80,14 @@ class Stream:
         """The stretch before the newest gap in which nothing was missed, from id to id."""
         self.last_event_us = 0
         self.last_recv_ns = 0
+        self.is_steady = False
+        """A message behind the newest one can only be news: see `shard.steady`."""
         self.committed_event_us = 0
         self.committed_wall_ns = 0
         self.committed_id = -1
         self._break: GapCause | None = None
         self._refused: _Refused | None = None
+        self._overlaps = False
         self._batcher = context.batcher
         self._add = context.batcher.add
         self._instant = context.instant
@@ -99,6 +102,7 @@ class Stream:
         self.last_event_us = ts_us
         self.committed_event_us = ts_us
         self._break = "restart"
+        self.is_steady = False
 
     def broke(self, cause: GapCause = "disconnect") -> None:
         """The stream was away: whatever comes next may follow a hole."""
@@ -106,11 +110,13 @@ class Stream:
         self.messages_before = self.messages
         if self._break is None and self.last_event_us:
             self._break = cause
+        self.is_steady = False
 
     def doubt(self) -> None:
         """Something may be missing before what comes next, though the stream was not away."""
         if self._break is None and self.last_event_us:
             self._break = "sequence"
+        self.is_steady = False
 
     @property
     def position(self) -> int | None:
@@ -125,6 +131,8 @@ class Stream:
 
     def overlap(self, begins: bool) -> None:
         """From now on two connections bring the stream (or no longer): newer may come before older."""
+        self._overlaps = begins
+        self.is_steady = False
 
     @property
     def known_levels(self) -> tuple[int, int]:
@@ -156,6 +164,21 @@ class Stream:
             self.table, row, self.number, ts_us, last_id, recv_ns, now_s
         ):
             self._remember_refused(ts_us, last_id if first_id is None else first_id, last_id)
+        self.is_steady = (
+            self._break is None
+            and self._refused is None
+            and self.unbroken_since_id >= 0
+            and not self._overlaps
+        )
+
+    def store_next(self, row: bytes, ts_us: int, first_id: int, last_id: int, recv_ns: int) -> None:
+        """As `store`, for a row that continues a steady stream."""
+        self.news += 1
+        self.last_recv_ns = recv_ns
+        self.last_id = last_id
+        self.last_event_us = ts_us
+        if not self._add(self.table, row, self.number, ts_us, last_id, recv_ns, self._instant.now_s):
+            self._remember_refused(ts_us, first_id, last_id)
 
     def expect_symbol(self, symbol: str) -> None:
         """Raise MalformedFrame when a message on this stream is about another symbol."""
@@ -195,6 +218,7 @@ class Stream:
         if self.unbroken_since_id >= 0 and until is not None:
             self.former = (self.unbroken_since_id, min(self.last_id, until))
         self.unbroken_since_id = -1
+        self.is_steady = False
 
     def gap_filled(self, first_id: int, last_id: int, rows: int) -> None:
         """All that was missing of an earlier gap has arrived late."""
@@ -202,6 +226,7 @@ class Stream:
         self._batcher.add_gap(self.table, filled, self._instant.now_s)
 
     def _remember_refused(self, ts_us: int, first_id: int, last_id: int) -> None:
+        self.is_steady = False
         self.refused_rows += 1
         refused = self._refused
         if refused is None:

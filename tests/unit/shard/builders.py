@@ -10,9 +10,9 @@ from ingest.events import Gap, GapFilled, StreamKey
 from ingest.feed.contract import FeedEnd, FeedSession, Signs
 from ingest.feed.endings import EndCounts
 from ingest.feed.lifecycle import FeedPhase
-from ingest.shard.kinds import make_bookless, make_stream
 from ingest.shard.pipeline import FeedLane, SessionCounters
 from ingest.shard.stream import Stream, StreamContext
+from ingest.shard.streams import make_bookless, make_stream
 
 SYMBOL = "BTCUSDT"
 T0_MS = 1_760_000_000_000
