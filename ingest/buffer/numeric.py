@@ -100,3 +100,13 @@ def _shifted(whole: str, fraction: str, exponent: int) -> tuple[str, str]:
         return (whole + fraction[:exponent]).lstrip("0"), fraction[exponent:]
     whole = whole.rjust(-exponent, "0")
     return whole[:exponent].lstrip("0"), whole[exponent:] + fraction
+
+
+def encode_plain(text: object) -> bytes:
+    """As `PLAIN[text]`, for one that is not likely to come again."""
+    if type(text) is str and len(text) <= 13 and text[-9:-8] == ".":
+        try:
+            return _UP_TO_9999[text[:-9]] + _GROUP[text[-8:-4]] + _GROUP[text[-4:]]
+        except KeyError:
+            pass
+    return PLAIN[text]

@@ -29,6 +29,7 @@ from ingest.store.sink import Written
 log = structlog.get_logger()
 
 _KEPT_LATENCIES = 512
+_NOTHING: JsonObject = {}
 _STREAM_NAME = re.compile(rb'"stream":"([^"]+)"')
 
 
@@ -127,14 +128,16 @@ class FeedLane:
         counters.frames += 1
         counters.bytes_received += len(data)
         try:
+            accept, message = None, _NOTHING
             try:
                 frame = loads(data)
                 message = frame["data"]
-                accept, event_type = (self._accept if routes is None else routes)[frame["stream"]]
-                is_expected = message.get("e") == event_type or event_type is None
+                known, event_type = (self._accept if routes is None else routes)[frame["stream"]]
+                if message.get("e") == event_type or event_type is None:
+                    accept = known
             except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError):
-                is_expected = False
-            if is_expected:
+                accept = None
+            if accept is not None:
                 self.last_data_ns = recv_ns
                 accept(message, recv_ns)
             else:

@@ -15,7 +15,7 @@ from typing import Final
 from ingest.binance.fields import FIRST_MICROSECONDS, LATEST, MAX_ID
 from ingest.binance.frames import JsonObject
 from ingest.buffer import encode
-from ingest.buffer.numeric import PLAIN
+from ingest.buffer.numeric import PLAIN, encode_plain
 from ingest.events import DepthDelta
 from ingest.shard.kinds import BookTickerStream, DeltaStream, DepthStream, TradeStream
 from ingest.shard.stream import StreamContext
@@ -36,7 +36,7 @@ class SteadyTradeStream(TradeStream):
         self._price_field = b""
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
-        row, ts_us = b"", 0
+        row, newest_id, ts_us = b"", 0, 0
         try:
             trade_id, time, price, is_maker = data["t"], data["T"], data["p"], data["m"]
             if (
@@ -48,7 +48,7 @@ class SteadyTradeStream(TradeStream):
                 and type(is_maker) is bool
                 and data["s"] == self.symbol
             ):
-                ts_us = time if time >= FIRST_MICROSECONDS else time * 1000
+                newest_id, ts_us = trade_id, time if time >= FIRST_MICROSECONDS else time * 1000
                 if price != self._price:
                     self._price_field, self._price = PLAIN[price], price
                 numbers = self._price_field + PLAIN[data["q"]]
@@ -59,12 +59,12 @@ class SteadyTradeStream(TradeStream):
             super().accept(data, recv_ns)
             return
         self.messages += 1
-        self.tracker.last_id = trade_id
-        self.store_next(row, ts_us, trade_id, trade_id, recv_ns)
+        self.tracker.last_id = newest_id
+        self.store_next(row, ts_us, newest_id, newest_id, recv_ns)
 
 
 class SteadyBookTickerStream(BookTickerStream):
-    """Mostly one side moves, so the encoding of each side is kept."""
+    """Mostly one side moves, so the encoding of each is kept; prices come back, quantities rarely do."""
 
     def __init__(self, context: StreamContext) -> None:
         super().__init__(context)
@@ -74,7 +74,7 @@ class SteadyBookTickerStream(BookTickerStream):
         self._bid_fields = self._ask_fields = b""
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
-        row = b""
+        row, newest_id = b"", 0
         try:
             update_id = data["u"]
             if (
@@ -83,11 +83,12 @@ class SteadyBookTickerStream(BookTickerStream):
                 and update_id > self.last_id
                 and data["s"] == self.symbol
             ):
+                newest_id = update_id
                 bid, ask = (data["b"], data["B"]), (data["a"], data["A"])
                 if bid != self._bid:
-                    self._bid_fields, self._bid = PLAIN[bid[0]] + PLAIN[bid[1]], bid
+                    self._bid_fields, self._bid = PLAIN[bid[0]] + encode_plain(bid[1]), bid
                 if ask != self._ask:
-                    self._ask_fields, self._ask = PLAIN[ask[0]] + PLAIN[ask[1]], ask
+                    self._ask_fields, self._ask = PLAIN[ask[0]] + encode_plain(ask[1]), ask
                 row = encode.book_ticker_row(
                     self._tail, update_id, recv_ns, self._bid_fields, self._ask_fields
                 )
@@ -97,15 +98,15 @@ class SteadyBookTickerStream(BookTickerStream):
             super().accept(data, recv_ns)
             return
         self.messages += 1
-        self.tracker.follow(update_id)
-        self.store_next(row, recv_ns // 1_000, update_id, update_id, recv_ns)
+        self.tracker.follow(newest_id)
+        self.store_next(row, recv_ns // 1_000, newest_id, newest_id, recv_ns)
 
 
 class SteadyDeltaStream(DeltaStream):
     """Deltas whose first update is the one behind the newest."""
 
     def accept(self, data: JsonObject, recv_ns: int) -> None:
-        row, ts_us = b"", 0
+        row, event = b"", None
         try:
             first_id, final_id, time = data["U"], data["u"], data["E"]
             bids, asks = data["b"], data["a"]
@@ -125,13 +126,13 @@ class SteadyDeltaStream(DeltaStream):
                 event = DepthDelta(self.symbol, first_id, final_id, ts_us, bids, asks, recv_ns)
                 row = encode.depth_delta(self.symbol_id, event)
         except _UNUSUAL:
-            row = b""
-        if not row:
+            event = None
+        if event is None:
             super().accept(data, recv_ns)
             return
         self.messages += 1
-        self.tracker.last_id = final_id
-        self.store_next(row, ts_us, first_id, final_id, recv_ns)
+        self.tracker.last_id = event.final_update_id
+        self.store_next(row, event.ts_us, event.first_update_id, event.final_update_id, recv_ns)
         self.stored(event)
 
 
