@@ -22,7 +22,7 @@ from typing import Final
 
 from ingest.events import ALL_ASKS, ALL_BIDS, DepthSnapshot, Level
 
-_CANONICAL: Final = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{8}")
+_ZERO: Final = "0.00000000"
 _INFINITE: Final = float(ALL_ASKS)
 _DECIMAL: Final = re.compile(r"0*([0-9]*)\.?([0-9]*?)0*")
 
@@ -32,7 +32,7 @@ def canonical_price(price: str) -> str:
 
     That is how the exchange prints them. ValueError for what is not decimal text.
     """
-    if _CANONICAL.fullmatch(price):
+    if _is_spelled_right(price) and price.isascii() and price.replace(".", "", 1).isdecimal():
         return price
     match = _DECIMAL.fullmatch(price)
     if match is None or not price.strip("."):
@@ -90,14 +90,8 @@ class Book:
         ValueError for a price that is not decimal text; the levels before it are then set already, so
         that the book must be given up.
         """
-        if self.bids_are_cut:
-            _set_known(self.bids, bids, (self._lowest_bid, _INFINITE), self.knows_bid)
-        else:
-            _set_levels(self.bids, bids)
-        if self.asks_are_cut:
-            _set_known(self.asks, asks, (-1.0, self._highest_ask), self.knows_ask)
-        else:
-            _set_levels(self.asks, asks)
+        _set_levels(self.bids, bids, (self._lowest_bid, _INFINITE), self.knows_bid)
+        _set_levels(self.asks, asks, (-1.0, self._highest_ask), self.knows_ask)
 
     def knows_bid(self, price: str) -> bool:
         """Tell whether a bid at this price would be known."""
@@ -158,37 +152,44 @@ def book_of(snapshot: DepthSnapshot) -> Book:
     )
 
 
-def _set_levels(side: dict[str, str], rows: Iterable[Level]) -> None:
-    for price, qty in rows:
-        # What is a key already is spelled right; only new spellings cost a look.
-        key = price if price in side else canonical_price(price)
-        # Text from here to there is no zero; of all else few are none, and these are looked at.
-        if qty >= "1" or "0.00000001" <= qty < "0/" or qty.strip("0."):
-            side[key] = qty
-        else:
-            side.pop(key, None)
-
-
-def _set_known(
+def _set_levels(
     side: dict[str, str],
     rows: Iterable[Level],
     between: tuple[float, float],
     is_known: Callable[[str], bool],
 ) -> None:
-    """As `_set_levels`, for a side that was cut; strictly `between` two prices all is known."""
-    low, high = between
+    """Change one side; strictly `between` two prices all is known, and elsewhere `is_known` is asked.
+
+    What the exchange sends all the time is told from the rest by a look at the text: its zero, and more
+    than zero for a price that is a level already.
+    """
     for price, qty in rows:
-        if price in side:
-            if qty >= "1" or "0.00000001" <= qty < "0/" or qty.strip("0."):
-                side[price] = qty
-            else:
-                del side[price]
-            continue
-        key = canonical_price(price)
-        if not qty.strip("0."):
-            side.pop(key, None)
-        elif key in side or low < float(key) < high or is_known(key):
-            side[key] = qty
+        if qty == _ZERO:
+            if side.pop(price, None) is None and not _is_spelled_right(price):
+                side.pop(canonical_price(price), None)
+        elif price in side and (qty >= "1" or "0.00000001" <= qty < "0/"):
+            side[price] = qty
+        else:
+            _set_level(side, canonical_price(price), qty, between, is_known)
+
+
+def _set_level(
+    side: dict[str, str],
+    price: str,
+    qty: str,
+    between: tuple[float, float],
+    is_known: Callable[[str], bool],
+) -> None:
+    low, high = between
+    if not qty.strip("0."):
+        side.pop(price, None)
+    elif price in side or low < float(price) < high or is_known(price):
+        side[price] = qty
+
+
+def _is_spelled_right(price: str) -> bool:
+    """Tell whether decimal text has eight decimals and no leading zero."""
+    return price[-9:-8] == "." and (price[0] in "123456789" or price[:2] == "0.")
 
 
 def _sorts_as_text(side: dict[str, str]) -> bool:

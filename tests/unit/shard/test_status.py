@@ -180,3 +180,15 @@ async def test_heart_beats_at_every_tick(shown: Shown) -> None:
             await shown.status.run()
 
     assert read_board(shown.path).heartbeat.monotonic_ns == pytest.approx(1e9 * 10 * TICK_S, rel=0.01)
+
+
+def test_stream_without_news_is_not_written_each_time(shown: Shown) -> None:
+    """A slot that says all there is stays as it is, but for a full writing now and then."""
+    shown.stream.accept(a.trade(1), RECV_NS)
+    before = shown.read().streams[0].values
+    shown.stream.last_recv_ns += 1  # nothing but a message does so
+    same = [shown.read().streams[0].values for _ in range(9)]
+    shown.read()
+
+    assert same == [before] * 9
+    assert shown.read().streams[0].values.last_recv_ns == RECV_NS + 1
