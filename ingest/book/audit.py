@@ -50,6 +50,7 @@ def deepen(ours: Book, theirs: Book) -> bool:
         ours.bids = theirs.bids
     if deeper_asks:
         ours.asks = theirs.asks
+    ours.has_long_prices |= theirs.has_long_prices
     ours.know(
         theirs.bids_known_from if deeper_bids else ours.bids_known_from,
         theirs.asks_known_to if deeper_asks else ours.asks_known_to,

@@ -44,7 +44,15 @@ def canonical_price(price: str) -> str:
 class Book:
     """Bids and asks by price. Cheap to change; finding the best levels looks at all of them."""
 
-    __slots__ = ("_highest_ask", "_lowest_bid", "asks", "asks_known_to", "bids", "bids_known_from")
+    __slots__ = (
+        "_highest_ask",
+        "_lowest_bid",
+        "asks",
+        "asks_known_to",
+        "bids",
+        "bids_known_from",
+        "has_long_prices",
+    )
 
     def __init__(
         self,
@@ -57,6 +65,8 @@ class Book:
         """ValueError as for `apply`, and for a bound that is no number."""
         self.bids: dict[str, str] = {}
         self.asks: dict[str, str] = {}
+        self.has_long_prices = False
+        """A price with more than eight decimals has been a level: texts of one length need not sort."""
         self.know(bids_known_from, asks_known_to)
         self.apply(bids, asks)
 
@@ -90,8 +100,45 @@ class Book:
         ValueError for a price that is not decimal text; the levels before it are then set already, so
         that the book must be given up.
         """
-        _set_levels(self.bids, bids, (self._lowest_bid, _INFINITE), self.knows_bid)
-        _set_levels(self.asks, asks, (-1.0, self._highest_ask), self.knows_ask)
+        self._set_levels(self.bids, bids, (self._lowest_bid, _INFINITE), self.knows_bid)
+        self._set_levels(self.asks, asks, (-1.0, self._highest_ask), self.knows_ask)
+
+    def _set_levels(
+        self,
+        side: dict[str, str],
+        rows: Iterable[Level],
+        between: tuple[float, float],
+        is_known: Callable[[str], bool],
+    ) -> None:
+        """Change one side; strictly `between` two prices all is known, and elsewhere `is_known` is asked.
+
+        What the exchange sends all the time is told from the rest by a look at the text: its zero, and more
+        than zero for a price that is a level already.
+        """
+        for price, qty in rows:
+            if qty == _ZERO:
+                if side.pop(price, None) is None and not _is_spelled_right(price):
+                    side.pop(canonical_price(price), None)
+            elif price in side and (qty >= "1" or "0.00000001" <= qty < "0/"):
+                side[price] = qty
+            else:
+                self._set_level(side, canonical_price(price), qty, between, is_known)
+
+    def _set_level(
+        self,
+        side: dict[str, str],
+        price: str,
+        qty: str,
+        between: tuple[float, float],
+        is_known: Callable[[str], bool],
+    ) -> None:
+        low, high = between
+        if not qty.strip("0."):
+            side.pop(price, None)
+        elif price in side or low < float(price) < high or is_known(price):
+            side[price] = qty
+            if price[-9] != ".":
+                self.has_long_prices = True
 
     def knows_bid(self, price: str) -> bool:
         """Tell whether a bid at this price would be known."""
@@ -121,8 +168,8 @@ class Book:
 
         About 0.1 ms for 1,000 levels a side.
         """
-        bids = nlargest(n, self.bids, key=None if _sorts_as_text(self.bids) else _rank)
-        asks = nsmallest(n, self.asks, key=None if _sorts_as_text(self.asks) else _rank)
+        bids = nlargest(n, self.bids, key=None if _sorts_as_text(self.bids) else rank)
+        asks = nsmallest(n, self.asks, key=None if _sorts_as_text(self.asks) else rank)
         return [(price, self.bids[price]) for price in bids], [(price, self.asks[price]) for price in asks]
 
     def known_top(self, n: int) -> tuple[list[Level], list[Level], str, str]:
@@ -152,41 +199,6 @@ def book_of(snapshot: DepthSnapshot) -> Book:
     )
 
 
-def _set_levels(
-    side: dict[str, str],
-    rows: Iterable[Level],
-    between: tuple[float, float],
-    is_known: Callable[[str], bool],
-) -> None:
-    """Change one side; strictly `between` two prices all is known, and elsewhere `is_known` is asked.
-
-    What the exchange sends all the time is told from the rest by a look at the text: its zero, and more
-    than zero for a price that is a level already.
-    """
-    for price, qty in rows:
-        if qty == _ZERO:
-            if side.pop(price, None) is None and not _is_spelled_right(price):
-                side.pop(canonical_price(price), None)
-        elif price in side and (qty >= "1" or "0.00000001" <= qty < "0/"):
-            side[price] = qty
-        else:
-            _set_level(side, canonical_price(price), qty, between, is_known)
-
-
-def _set_level(
-    side: dict[str, str],
-    price: str,
-    qty: str,
-    between: tuple[float, float],
-    is_known: Callable[[str], bool],
-) -> None:
-    low, high = between
-    if not qty.strip("0."):
-        side.pop(price, None)
-    elif price in side or low < float(price) < high or is_known(price):
-        side[price] = qty
-
-
 def _is_spelled_right(price: str) -> bool:
     """Tell whether decimal text has eight decimals and no leading zero."""
     return price[-9:-8] == "." and (price[0] in "123456789" or price[:2] == "0.")
@@ -201,7 +213,7 @@ def _sorts_as_text(side: dict[str, str]) -> bool:
     return "".join(side)[width - 9 :: width] == "." * len(side)
 
 
-def _rank(price: str) -> tuple[int, str]:
+def rank(price: str) -> tuple[int, str]:
     """Sorts canonical prices exactly: without leading zeros more digits before the point are more."""
     return price.index("."), price
 

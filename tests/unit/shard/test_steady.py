@@ -31,7 +31,7 @@ MESSAGES: dict[str, Callable[[int, int], dict[str, object]]] = {
     "depth": a.depth,
 }
 FIELDS = {"trade": "stTpqm", "book_ticker": "subBaA", "depth": "sEUuba"}
-RUBBISH = st.sampled_from(
+RUBBISH: st.SearchStrategy[object] = st.sampled_from(
     [
         *(None, True, False, -1, 0, 2**63, 10**18, 1.5, "", "x", "1", "0.0", "-1.5", "1e5", "٣.5", "1.2.3"),
         *("00.00000000", "12345.67800000", "ETHUSDT", [], {}, [["1.0"]], [[1, 2]], [["1.0", "2.0", "3.0"]]),
@@ -67,7 +67,9 @@ def the_stream(kind: str, cls: type[Stream], bench: Bench, acted: list[object]) 
 
 def after(kind: str, cls: type[Stream], steps: list[Step], buffer_bytes: int) -> dict[str, object]:
     """Everything that can be seen of a stream when all this has happened to it."""
-    bench, acted, errors = Bench.with_buffer(buffer_bytes), [], []
+    acted: list[object] = []
+    errors: list[str] = []
+    bench = Bench.with_buffer(buffer_bytes)
     stream = the_stream(kind, cls, bench, acted)
     batches: list[object] = []
     newest = 100
