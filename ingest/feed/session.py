@@ -238,21 +238,24 @@ class Session:
     async def _read(self, socket: Socket) -> None:
         """The one reader of this socket. It waits for nothing but the socket."""
         receive = socket.receive
+        # A member of an enum is looked up by a function, which would cost more than the rest of the loop.
+        text, binary = WSMsgType.TEXT, WSMsgType.BINARY
         wall_ns = self._clock.wall_ns
         floor = self._floor
         while True:
             message = await receive()
             self.last_frame_ns = recv_ns = wall_ns()
-            if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
+            kind = message.type
+            if kind is text or kind is binary:
                 self.messages += 1
                 floor.speaker = self
                 self._deliver(message.data, recv_ns)
-            elif message.type is WSMsgType.PING:
+            elif kind is WSMsgType.PING:
                 await self._pong(socket, message.data, recv_ns)
-            elif message.type is WSMsgType.PONG:
+            elif kind is WSMsgType.PONG:
                 self._on_pong(message.data, recv_ns)
             else:
-                raise end_of(message.type, message.data, message.extra, socket)
+                raise end_of(kind, message.data, message.extra, socket)
 
     async def _pong(self, socket: Socket, payload: bytes, recv_ns: int) -> None:
         self.signs.last_ping_ns = recv_ns

@@ -42,6 +42,11 @@ class Verdict(Enum):
     DUPLICATE = auto()
 
 
+# A member of an enum is looked up by a function: too dear for each message.
+_NEXT: Final = Verdict.NEXT
+_DUPLICATE: Final = Verdict.DUPLICATE
+
+
 class Filled(NamedTuple):
     """A hole that has closed: its bounds when it was found, and the late messages that closed it."""
 
@@ -138,7 +143,7 @@ class ConsecutiveTracker:
             return self._late(first_id, last_id)
         self.last_id = last_id
         if known is None or first_id <= known + 1:
-            return Verdict.NEXT
+            return _NEXT
         self.gap = (known + 1, first_id - 1)
         self._holes.add(*self.gap)
         return Verdict.GAP
@@ -147,7 +152,7 @@ class ConsecutiveTracker:
         taken, self.filled = self._holes.take(first_id, last_id)
         if self.filled:
             return Verdict.FILLED
-        return Verdict.LATE if taken else Verdict.DUPLICATE
+        return Verdict.LATE if taken else _DUPLICATE
 
 
 class RisingTracker:
@@ -186,7 +191,7 @@ class RisingTracker:
         self._remember(update_id)
         if self._seen is not None:
             self._seen.add(update_id)
-        return Verdict.NEXT
+        return _NEXT
 
     def _late(self, update_id: int) -> Verdict:
         is_within = bool(self._recent) and update_id > self._recent[0]
@@ -196,7 +201,7 @@ class RisingTracker:
         else:
             is_new = is_within and update_id not in self._recent
         if not is_new:
-            return Verdict.DUPLICATE
+            return _DUPLICATE
         if len(self._recent) < MAX_RECENT:
             insort(self._recent, update_id)
         elif is_within:
@@ -233,10 +238,10 @@ class CandleTracker:
         """Judge an update of the candle opened at `open_us`, and remember it."""
         expected = self._expected_us
         if expected is not None and open_us < expected:
-            return self._late(open_us) if is_closed else Verdict.DUPLICATE
+            return self._late(open_us) if is_closed else _DUPLICATE
         self._expected_us = next_open_us(open_us, self._interval) if is_closed else open_us
         if expected is None or open_us == expected:
-            return Verdict.NEXT
+            return _NEXT
         self.gap = (expected, last_open_us(expected, open_us, self._interval))
         # A candle stands for its whole span, so that no times between open times count as missing.
         self._holes.add(expected, open_us - 1)
@@ -247,7 +252,7 @@ class CandleTracker:
         self.filled = tuple(self._by_open_time(hole) for hole in filled)
         if filled:
             return Verdict.FILLED
-        return Verdict.LATE if taken else Verdict.DUPLICATE
+        return Verdict.LATE if taken else _DUPLICATE
 
     def _by_open_time(self, hole: Filled) -> Filled:
         return hole._replace(last_id=last_open_us(hole.first_id, hole.last_id + 1, self._interval))

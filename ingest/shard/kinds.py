@@ -6,7 +6,7 @@ that touch, book tickers only rise, candles follow the clock, tickers carry noth
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ingest.binance import parse
 from ingest.binance.frames import JsonObject
@@ -16,6 +16,11 @@ from ingest.buffer import encode
 from ingest.events import AvgPrice, DepthDelta, GapCause, Kline, MiniTicker, Ticker
 from ingest.sequence.tracker import CandleTracker, ConsecutiveTracker, RisingTracker, Verdict
 from ingest.shard.stream import Stream, StreamContext
+
+# A member of an enum is looked up by a function: too dear for each message.
+_DUPLICATE: Final = Verdict.DUPLICATE
+_GAP: Final = Verdict.GAP
+_FILLED: Final = Verdict.FILLED
 
 
 class _ConsecutiveStream(Stream):
@@ -32,13 +37,13 @@ class _ConsecutiveStream(Stream):
     def is_new(self, first_id: int, last_id: int, ts_us: int) -> bool:
         """Whether to store it; opens and closes gaps on the way."""
         verdict = self.tracker.accept(first_id, last_id)
-        if verdict is Verdict.DUPLICATE:
+        if verdict is _DUPLICATE:
             self.duplicates += 1
             return False
-        if verdict is Verdict.GAP and self.tracker.gap is not None:
+        if verdict is _GAP and self.tracker.gap is not None:
             first, last = self.tracker.gap
             self.open_gap(first_id=first, last_id=last, start_us=self.last_event_us or None, end_us=ts_us)
-        elif verdict is Verdict.FILLED:
+        elif verdict is _FILLED:
             for hole in self.tracker.filled:
                 self.gap_filled(*hole)
         return True
@@ -130,7 +135,7 @@ class BookTickerStream(Stream):
         if event.symbol != self.symbol:
             self.expect_symbol(event.symbol)
         row = encode.book_ticker(self.symbol_id, event)
-        if self.tracker.accept(event.update_id) is Verdict.DUPLICATE:
+        if self.tracker.accept(event.update_id) is _DUPLICATE:
             self.duplicates += 1
             return
         if self._break is not None and event.update_id > self.last_id + 1:
@@ -166,10 +171,10 @@ class KlineStream(Stream):
             self.duplicates += 1
             return
         verdict = self.tracker.accept(event.open_time_us, event.is_closed)
-        if verdict is Verdict.DUPLICATE:
+        if verdict is _DUPLICATE:
             self.duplicates += 1
             return
-        if verdict is Verdict.GAP and self.tracker.gap is not None:
+        if verdict is _GAP and self.tracker.gap is not None:
             first_us, last_us = self.tracker.gap
             self.open_gap(
                 first_id=first_us // 1_000,
@@ -178,7 +183,7 @@ class KlineStream(Stream):
                 end_us=event.open_time_us,
                 note="closed candles by open time in milliseconds",
             )
-        elif verdict is Verdict.FILLED:
+        elif verdict is _FILLED:
             for hole in self.tracker.filled:
                 self.gap_filled(hole.first_id // 1_000, hole.last_id // 1_000, hole.rows)
         self.store(row, event.ts_us, event.open_time_us // 1_000, recv_ns)
