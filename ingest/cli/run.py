@@ -1,6 +1,7 @@
 """`ingest run`: the supervisor, its shards, and the HTTP that tells how they are."""
 
 import asyncio
+import gc
 import random
 import signal
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(config_file: Path | None) -> int:
     targets = open_targets(chosen.urls)
     alerts = Alerts(chosen, targets, clock=SystemClock(), rng=random.SystemRandom())
     try:
+        gc.freeze()  # all modules: not to be looked through for garbage again and again
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve_until_stopped(settings, alerts))
     except* IngestError as errors:

@@ -7,6 +7,7 @@ Before all of them the board is made, and the database waited for (`shard.starti
 """
 
 import asyncio
+import gc
 import os
 import random
 from collections.abc import AsyncIterator, Collection
@@ -430,4 +431,7 @@ async def run_shard(
         log.info("shard.ready", streams=len(job.plan.streams), feeds=len(job.plan.feeds), resumed=len(resume))
         async with open_tools(job, sinks[0], spool, board, clock=clock, rng=rng) as tools:
             shard = Shard(job, tools, resume)
+            # What is here stays: looking through all modules and streams for garbage again and again
+            # would hold the loop for tens of milliseconds each time.
+            gc.freeze()
             return await shard.run(stop, orders, drain_s=job.settings.service.stop_deadline_s * _DRAIN_SHARE)
