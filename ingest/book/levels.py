@@ -112,15 +112,24 @@ class Book:
     ) -> None:
         """Change one side; strictly `between` two prices all is known, and elsewhere `is_known` is asked.
 
-        What the exchange sends all the time is told from the rest by a look at the text: its zero, and more
-        than zero for a price that is a level already.
+        What the exchange sends all the time is told from the rest by a look at the text: its zero; more than
+        zero for a price that is a level already, or a new one of one or more that is surely known.
         """
+        low, high = between
         for price, qty in rows:
             if qty == _ZERO:
                 if side.pop(price, None) is None and not _is_spelled_right(price):
                     side.pop(canonical_price(price), None)
-            elif price in side and (qty >= "1" or "0.00000001" <= qty < "0/"):
+            elif not (qty >= "1" or "0.00000001" <= qty < "0/"):
+                self._set_level(side, canonical_price(price), qty, between, is_known)
+            elif price in side:
                 side[price] = qty
+            elif _is_one_or_more(price):
+                value = float(price)
+                if low < value < high:
+                    side[price] = qty
+                elif value in between:
+                    self._set_level(side, price, qty, between, is_known)
             else:
                 self._set_level(side, canonical_price(price), qty, between, is_known)
 
@@ -197,6 +206,11 @@ def book_of(snapshot: DepthSnapshot) -> Book:
         bids_known_from=snapshot.bids_known_from,
         asks_known_to=snapshot.asks_known_to,
     )
+
+
+def _is_one_or_more(price: str) -> bool:
+    """Tell whether text is, if a number at all, one or more in its one spelling."""
+    return price[-9:-8] == "." and price[0] in "123456789" and price.isascii() and "_" not in price
 
 
 def _is_spelled_right(price: str) -> bool:

@@ -215,8 +215,15 @@ def avg_price(symbol_id: int, event: AvgPrice) -> bytes:
 def depth_delta(symbol_id: int, event: DepthDelta) -> bytes:
     """A line of `DEPTH_DELTAS`."""
     _, first_id, final_id, ts_us, bids, asks, recv_ns = event
-    times = f"{_iso(ts_us)}\t{first_id}\t{final_id}\t{_iso(recv_ns // 1_000)}\t{symbol_id}\t"
-    return b"%b%b\n" % (times.encode("ascii"), _arrays(bids, asks))
+    bid_prices, bid_qtys = _columns(bids)
+    ask_prices, ask_qtys = _columns(asks)
+    row = (
+        f"{_iso(ts_us)}\t{first_id}\t{final_id}\t{_iso(recv_ns // 1_000)}\t{symbol_id}\t"
+        f"{{{bid_prices}}}\t{{{bid_qtys}}}\t{{{ask_prices}}}\t{{{ask_qtys}}}\n"
+    ).encode("ascii")
+    if row.translate(None, _NUMBER_BYTES) != _DELTA_BREAKS or row.count(b",") != _commas(bids, asks):
+        raise _not_levels(bids, asks)
+    return row
 
 
 def depth_snapshot(symbol_id: int, event: DepthSnapshot) -> bytes:
@@ -249,24 +256,40 @@ def _out_of_range(event: Event) -> ValueError:
     return ValueError(f"a number is out of range: {event!r:.200}")
 
 
-_ARRAY_BREAKS: Final = b"}\t{}\t{}\t{"
+_ARRAY_BREAKS: Final = b"{}\t{}\t{}\t{}"
+_TIME_BREAKS: Final = b"-- ::+"
+_DELTA_BREAKS: Final = _TIME_BREAKS + b"\t\t\t" + _TIME_BREAKS + b"\t\t" + _ARRAY_BREAKS + b"\n"
 _NUMBER_BYTES: Final = b"0123456789.,"
+
+# What is left of a row when digits, points and commas are taken away must be its breaks alone, and the commas
+# must be as many as the levels need: junk from outside cannot become structure here.
 
 
 def _arrays(bids: list[Level], asks: list[Level]) -> bytes:
-    """Four array literals, parted by tabs: bid prices, bid quantities, ask prices, ask quantities.
+    """Four array literals, parted by tabs: bid prices, bid quantities, ask prices, ask quantities."""
+    columns = (*_columns(bids), *_columns(asks))
+    literals = "\t".join([f"{{{column}}}" for column in columns]).encode("ascii")
+    if literals.translate(None, _NUMBER_BYTES) != _ARRAY_BREAKS or literals.count(b",") != _commas(
+        bids, asks
+    ):
+        raise _not_levels(bids, asks)
+    return literals
 
-    What is left when digits, points and commas are taken away must be the breaks alone, and the commas
-    must be as many as the levels need: junk from outside cannot become structure here.
-    """
-    bid_prices, bid_qtys = zip(*bids, strict=True) if bids else ((), ())
-    ask_prices, ask_qtys = zip(*asks, strict=True) if asks else ((), ())
-    columns = (bid_prices, bid_qtys, ask_prices, ask_qtys)
-    inner = "}\t{".join([",".join(column) for column in columns]).encode("ascii")
-    commas = 2 * (max(len(bids) - 1, 0) + max(len(asks) - 1, 0))
-    if inner.translate(None, _NUMBER_BYTES) != _ARRAY_BREAKS or inner.count(b",") != commas:
-        raise ValueError(f"a depth level is not a plain decimal: {inner[:80]!r}")
-    return b"{%b}" % inner
+
+def _columns(levels: list[Level]) -> tuple[str, str]:
+    """Prices and quantities, each parted by commas."""
+    if not levels:
+        return "", ""
+    prices, qtys = zip(*levels, strict=True)
+    return ",".join(prices), ",".join(qtys)
+
+
+def _commas(bids: list[Level], asks: list[Level]) -> int:
+    return 2 * ((len(bids) or 1) + (len(asks) or 1) - 2)
+
+
+def _not_levels(bids: list[Level], asks: list[Level]) -> ValueError:
+    return ValueError(f"a depth level is not a plain decimal: {[*bids, *asks]!r:.80}")
 
 
 _iso_second_memo: Final[dict[int, str]] = {}
