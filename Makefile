@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -67,6 +67,9 @@ bench-sustained: $(DEV)  ## the service end to end under load (ARGS="--shards 2 
 
 bench-peers: $(DEV)  ## the same frames through cryptofeed, python-binance, ccxt and others, beside ours
 	@$(PY) -m tests.bench.peers $(ARGS)
+
+flame: $(DEV)  ## draw where a shard's time goes: ingest/docs/flame.svg
+	@$(PY) -m tests.bench --rows shard --rounds 1 --messages 500000 --flame ingest/docs/flame.svg $(ARGS)
 
 bench-queries: $(DEV)  ## sizes and query times on 20 million rows beside a naive schema (ARGS="--timescale-url ...")
 	@$(PY) -m tests.bench.queries $(ARGS)

@@ -52,6 +52,9 @@ def _mix(_: click.Context, __: click.Parameter, value: str) -> dict[str, int]:
 @click.option(
     "--spool-rate", default=10_000.0, show_default=True, help="Live messages a second of the row spool."
 )
+@click.option(
+    "--flame", type=click.Path(path_type=Path), help="Draw where the time of the last row goes (SVG)."
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), default=_DEFAULT_JSON, show_default=True
@@ -72,6 +75,7 @@ def main(
     symbols: int,
     many_symbols: int,
     spool_rate: float,
+    flame: Path | None,
     seed: int,
     json_file: Path,
     data_dir: Path,
@@ -88,6 +92,7 @@ def main(
         mix=mix,
         spool_rate=spool_rate,
         data_dir=data_dir,
+        flame=flame,
     )
     facts = machine()
     told = Console(stderr=True)

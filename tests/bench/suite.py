@@ -27,6 +27,7 @@ from tests.bench.mix import MIX
 
 _ROW_DEADLINE_S: Final = 600.0
 _MIGRATE_DEADLINE_S: Final = 60.0
+_SAMPLER: Final = (str(Path(sys.executable).with_name("py-spy")), *"record --rate 500 --function --output".split())
 _TRUSTED: Final = "SSL_CERT_FILE"
 """By this variable OpenSSL, and so aiohttp, trusts an authority."""
 
@@ -35,7 +36,8 @@ _TRUSTED: Final = "SSL_CERT_FILE"
 class Options:
     """What is to be measured. Each course's floor is measured in every round, named or not.
 
-    `spool_rate` is of the live messages, a second, behind which the row `spool` catches up.
+    `spool_rate` is of the live messages, a second, behind which the row `spool` catches up. With `flame` a
+    flame graph of the last row's process is drawn there, sampled by py-spy: its figures are not to be used.
     """
 
     messages: int
@@ -48,6 +50,7 @@ class Options:
     spool_rate: float = 10_000.0
     data_dir: Path | None = None
     durable: bool = True
+    flame: Path | None = None
 
 
 async def run_suite(options: Options, tell: Callable[[Measure], None]) -> list[Measure]:
@@ -61,7 +64,8 @@ async def run_suite(options: Options, tell: Callable[[Measure], None]) -> list[M
         plans = await _plans(options, folder, stack)
         for number in range(options.rounds):
             for job in [each for plan in plans for each in plan]:
-                measures.append(await _measured(replace(job, round=number), folder))
+                flame = options.flame if job.row == options.rows[-1] else None
+                measures.append(await _measured(replace(job, round=number), folder, flame))
                 tell(measures[-1])
     return measures
 
@@ -119,10 +123,11 @@ async def _database(folder: Path, *, durable: bool) -> AsyncIterator[tuple[str, 
         await server.stop()
 
 
-async def _measured(job: RowJob, folder: Path) -> Measure:
+async def _measured(job: RowJob, folder: Path, flame: Path | None) -> Measure:
+    sampling = [] if flame is None else [*_SAMPLER, str(flame), "--"]
     trusting = {_TRUSTED: str(folder / "authority.pem")} if job.row in WITH_TLS else {}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.worker"),
+        *(*sampling, sys.executable, "-m", "tests.bench.worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -135,4 +140,5 @@ async def _measured(job: RowJob, folder: Path) -> Measure:
         await ended(process)
     if process.returncode:
         raise BenchError(f"the row {job.row!r} has failed")
-    return Measure(**orjson.loads(answer))
+    # Before and behind the answer the sampler has its say.
+    return Measure(**orjson.loads(next(line for line in answer.splitlines() if line.startswith(b"{"))))

@@ -40,7 +40,7 @@ def main() -> None:
     job = RowJob(**tree | {"kinds": tuple(tree["kinds"])})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         measure = runner.run(_run(job))
-    sys.stdout.buffer.write(orjson.dumps(asdict(measure)))
+    sys.stdout.buffer.write(orjson.dumps(asdict(measure)) + b"\n")
 
 
 if __name__ == "__main__":
