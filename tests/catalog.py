@@ -36,6 +36,12 @@ _FUNCTIONS: Final = f"""
 """
 _SCHEMAS: Final = f"SELECT n.* FROM pg_namespace AS n WHERE n.nspname IN {_OURS}"
 
+
+def _sorted_rights(column: str) -> str:
+    """Rights are listed in the order in which they were granted, which means nothing."""
+    return f"ARRAY(SELECT one::text FROM unnest({column}) AS one ORDER BY 1)"
+
+
 _LINES: Final = f"""
 WITH r AS MATERIALIZED ({_RELATIONS}), f AS MATERIALIZED ({_FUNCTIONS}), s AS MATERIALIZED ({_SCHEMAS})
 SELECT format('schema %s: %s', nspname, obj_description(oid, 'pg_namespace')) FROM s
@@ -68,11 +74,12 @@ SELECT format('function %s', pg_get_functiondef(oid)) FROM f WHERE prokind IN ('
 UNION ALL
 SELECT format('function %s(%s): %s', place, arguments, obj_description(oid, 'pg_proc')) FROM f
 UNION ALL
-SELECT format('rights of %s: %s', place, relacl) FROM r WHERE relacl IS NOT NULL
+SELECT format('rights of %s: %s', place, {_sorted_rights("relacl")}) FROM r WHERE relacl IS NOT NULL
 UNION ALL
-SELECT format('rights of %s(%s): %s', place, arguments, proacl) FROM f WHERE proacl IS NOT NULL
+SELECT format('rights of %s(%s): %s', place, arguments, {_sorted_rights("proacl")})
+FROM f WHERE proacl IS NOT NULL
 UNION ALL
-SELECT format('rights of %s: %s', nspname, nspacl) FROM s WHERE nspacl IS NOT NULL
+SELECT format('rights of %s: %s', nspname, {_sorted_rights("nspacl")}) FROM s WHERE nspacl IS NOT NULL
 """
 
 # What readers meet: spot_raw may change, and is left out.

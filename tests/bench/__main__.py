@@ -12,7 +12,7 @@ from tests.bench.courses import ROWS
 from tests.bench.generator import BenchError
 from tests.bench.measure import Measure
 from tests.bench.mix import MIX
-from tests.bench.report import as_json, comparisons, machine, summaries, table
+from tests.bench.report import as_json, comparisons, machine, summaries, table, titled
 from tests.bench.suite import Options, run_suite
 
 _DEFAULT_JSON = Path(".cache/bench/latest.json")
@@ -103,6 +103,8 @@ def main(
         measures = asyncio.run(run_suite(options, lambda measure: _tell(told, measure)))
     except BenchError as error:
         raise click.ClickException(str(error)) from None
+    if flame is not None:
+        flame.write_text(titled(flame.read_text(), f"one shard, row {rows[-1]}"))
     facts["load average after"] = machine()["load average"]
     found = summaries(measures)
     shown = Console(width=None if sys.stdout.isatty() else 160)

@@ -27,7 +27,10 @@ from tests.bench.mix import MIX
 
 _ROW_DEADLINE_S: Final = 600.0
 _MIGRATE_DEADLINE_S: Final = 60.0
-_SAMPLER: Final = (str(Path(sys.executable).with_name("py-spy")), *"record --rate 500 --function --output".split())
+_SAMPLER: Final = (
+    str(Path(sys.executable).with_name("py-spy")),
+    *"record --rate 500 --function --output".split(),
+)
 _TRUSTED: Final = "SSL_CERT_FILE"
 """By this variable OpenSSL, and so aiohttp, trusts an authority."""
 

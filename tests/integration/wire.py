@@ -58,13 +58,19 @@ class NoChance(random.Random):
 
 def _recorded(stream: Stream) -> list[int]:
     ids: list[int] = []
-    store = stream.store
+    store, store_next = stream.store, stream.store_next
 
     def record(row: bytes, ts_us: int, last_id: int, *more: int) -> None:
         ids.append(last_id)
         store(row, ts_us, last_id, *more)
 
-    setattr(stream, "store", record)  # noqa: B010  a method of this one stream
+    def record_next(row: bytes, ts_us: int, first_id: int, last_id: int, recv_ns: int) -> None:
+        ids.append(last_id)
+        store_next(row, ts_us, first_id, last_id, recv_ns)
+
+    # Methods of this one stream: the long way and the short one.
+    setattr(stream, "store", record)  # noqa: B010
+    setattr(stream, "store_next", record_next)  # noqa: B010
     return ids
 
 

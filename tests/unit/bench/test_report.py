@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.measure import Measure, tree_cpu_s
-from tests.bench.report import comparisons, summaries
+from tests.bench.report import comparisons, summaries, titled
 
 
 def measure(
@@ -110,3 +110,13 @@ def test_catching_up_is_told_as_a_multiple_of_real_time() -> None:
 
     assert "900,000 rows spooled at 50,000/s live" in summary.remarks[0]
     assert "9.0 x real time, 10.0 x with what came meanwhile" in summary.remarks[0]
+
+
+def test_flame_graph_is_called_by_a_name_of_ours() -> None:
+    """Nothing of the command, and of the machine that it ran on, is left."""
+    drawn = '<svg><text id="title" x="50%">/here/py-spy record --output x</text><text id="a">b</text></svg>'
+
+    assert (
+        titled(drawn, "one shard")
+        == '<svg><text id="title" x="50%">one shard</text><text id="a">b</text></svg>'
+    )
