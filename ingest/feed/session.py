@@ -39,6 +39,8 @@ MAX_WAITING_REQUESTS = 64
 ROTATION = "rotation"
 """The reason of a session that is old enough."""
 _TICK_S = 0.25
+_AT_A_STRETCH = 256
+"""Frames between two turns that others get while more are waiting: some milliseconds."""
 
 
 class Request(NamedTuple):
@@ -236,7 +238,7 @@ class Session:
     # ------------------------------------------------------------------ reading and sending
 
     async def _read(self, socket: Socket) -> None:
-        """The one reader of this socket. It waits for nothing but the socket."""
+        """The one reader of this socket. It waits for nothing but the socket, and its turn."""
         receive = socket.receive
         # A member of an enum is looked up by a function, which would cost more than the rest of the loop.
         text, binary = WSMsgType.TEXT, WSMsgType.BINARY
@@ -247,9 +249,11 @@ class Session:
             self.last_frame_ns = recv_ns = wall_ns()
             kind = message.type
             if kind is text or kind is binary:
-                self.messages += 1
+                self.messages = messages = self.messages + 1
                 floor.speaker = self
                 self._deliver(message.data, recv_ns)
+                if not messages % _AT_A_STRETCH:
+                    await asyncio.sleep(0)
             elif kind is WSMsgType.PING:
                 await self._pong(socket, message.data, recv_ns)
             elif kind is WSMsgType.PONG:
