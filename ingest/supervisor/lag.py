@@ -26,3 +26,17 @@ class Lag:
         else:
             self.is_lagging = sum(self._late) >= _LATE_LEAST
         return self.is_lagging
+
+
+class Pace:
+    """How fast one shard's process reads, by its count of received bytes."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = 0.0
+        self._seen: tuple[int, float] | None = None
+
+    def take(self, received_bytes: int, now_s: float) -> None:
+        """Take a look at the count."""
+        seen, self._seen = self._seen, (received_bytes, now_s)
+        if seen is not None and now_s > seen[1]:
+            self.bytes_per_s = max(0, received_bytes - seen[0]) / (now_s - seen[1])

@@ -25,7 +25,7 @@ from ingest.supervisor.freshness import Judgement, ServiceFacts, ShardFacts, hea
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.kernel import ReceiveQueues
 from ingest.supervisor.ladder import Repair, Step
-from ingest.supervisor.lag import Lag
+from ingest.supervisor.lag import Lag, Pace
 from ingest.supervisor.readings import Sightings, feeds_by_number, readings
 from ingest.supervisor.stamps import WallStamps
 from ingest.supervisor.watch import (
@@ -58,6 +58,8 @@ class SentinelLimits:
     """A loop that has not turned for so long does not lag; it stands, or will be found to."""
     lag_s: float = 1.0
     """How late a loop may be; what is received is stamped and judged as late as that."""
+    unread_s: float = 0.1
+    """For how long, at its pace, a shard may still have to read. For a busy one something always waits."""
     stalled_s: float = 5.0
     """How long a row may wait to be committed; the deadline of a write is longer."""
     start_s: float = 30.0
@@ -116,8 +118,8 @@ class Sentinel:
         self._feeds: Mapping[int, FeedValues] = {}
         self._newest: ServiceFacts | None = None
         self._recycled: dict[int, int] = {}
-        self._lags: dict[int, tuple[int | None, Lag]] = {}
-        """Of each shard: its process, and whether that keeps up."""
+        self._lags: dict[int, tuple[int | None, Lag, Pace]] = {}
+        """Of each shard: its process, whether that keeps up, and how fast it reads."""
         self._appeared: dict[int, tuple[int | None, float]] = {}
         """Of each shard: its process, and when that was first seen."""
         self._stamps = WallStamps()
@@ -337,14 +339,17 @@ class Sentinel:
         if board is None or not shard.running or shard.has_former_board:
             return ""
         if shard.shard not in self._lags or self._lags[shard.shard][0] != shard.pid:
-            self._lags[shard.shard] = (shard.pid, Lag())
+            self._lags[shard.shard] = (shard.pid, Lag(), Pace())
+        _, lag, pace = self._lags[shard.shard]
+        pace.take(board.header.bytes_received, self._clock.monotonic_s())
         lag_s = board.header.loop_lag_max_us / 1e6
         stuck = sum(self._queues.stuck_bytes(feed.local_port) or 0 for feed in board.feeds)
         is_new = self._clock.monotonic_s() - self._appeared[shard.shard][1] <= self._limits.start_s
         # A loop that stands is no slow one: whoever looks after that has more to say.
         stands = self._beat_age_s(board) > self._limits.lagging_beat_s
-        is_late = not (is_new or stands) and (lag_s > self._limits.lag_s or stuck > 0)
-        if not self._lags[shard.shard][1].take(is_late=is_late):
+        is_unread = stuck > pace.bytes_per_s * self._limits.unread_s
+        is_late = not (is_new or stands) and (lag_s > self._limits.lag_s or is_unread)
+        if not lag.take(is_late=is_late):
             return ""
         return (
             f"shard {shard.shard} does not keep up: its loop is {lag_s:.1f} s late, {stuck} bytes wait for it"

@@ -1,6 +1,6 @@
 """Whether a shard keeps up."""
 
-from ingest.supervisor.lag import Lag
+from ingest.supervisor.lag import Lag, Pace
 
 
 def looks(lag: Lag, late: str) -> str:
@@ -27,3 +27,13 @@ def test_lag_is_over_when_no_look_of_the_newest_ten_was_late() -> None:
 
     assert looks(lag, "....x....") == "x" * 9
     assert looks(lag, "." * 10) == "xxxxx....."
+
+
+def test_pace_is_what_came_since_the_look_before() -> None:
+    """Nothing is known at first; a count that begins anew is no pace backwards."""
+    pace, found = Pace(), []
+    for received, now_s in ((500, 10.0), (2_500, 12.0), (2_500, 12.0), (100, 13.0)):
+        pace.take(received, now_s)
+        found.append(pace.bytes_per_s)
+
+    assert found == [0.0, 1_000.0, 1_000.0, 0.0]

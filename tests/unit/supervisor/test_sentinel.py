@@ -585,6 +585,20 @@ def test_bytes_that_wait_for_a_shard_are_its_lag(scene: Scene, monkeypatch: pyte
     assert "90000 bytes wait" in scene.diary.entries[0][3]
 
 
+@pytest.mark.parametrize(("waiting", "lags"), [(90_000, False), (400_000, True)])
+def test_busy_shard_lags_when_more_waits_than_it_reads_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, waiting: int, lags: bool
+) -> None:
+    """At two megabytes a second there is always something that waits, and it is read in no time."""
+    scene.first.feed = scene.first.feed._replace(local_port=4_711)
+    monkeypatch.setattr(scene.sentinel._queues, "stuck_bytes", {4_711: waiting}.get)
+    for second in range(60):
+        scene.first.header = RUNNING._replace(bytes_received=2_000_000 * second)
+        scene.pass_s(1)
+
+    assert scene.diary.names() == ([("consumer_lag", False)] if lags else [])
+
+
 def test_bytes_that_wait_for_a_loop_that_stands_are_no_lag(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
