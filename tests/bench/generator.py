@@ -42,8 +42,15 @@ class Generator:
 @asynccontextmanager
 async def generating(load: LoadJob) -> AsyncIterator[Generator]:
     """A generator that has made its frames. Raises BenchError."""
+    async with serving("tests.bench.load", job_text(load)) as generator:
+        yield generator
+
+
+@asynccontextmanager
+async def serving(module: str, job: str) -> AsyncIterator[Generator]:
+    """A module's process that prints its ports when it is ready. Raises BenchError."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.load", job_text(load)),
+        *(sys.executable, "-m", module, job),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -53,7 +60,7 @@ async def generating(load: LoadJob) -> AsyncIterator[Generator]:
         async with asyncio.timeout(_READY_DEADLINE_S):
             line = await process.stdout.readline()
         if not line:
-            raise BenchError("the load generator has not come up")
+            raise BenchError(f"{module} has not come up")
         ports = orjson.loads(line)
         yield Generator(process.pid, ports["ws"], ports["rest"], ports.get("wss", 0))
     finally:

@@ -12,7 +12,7 @@ from tests.bench.generator import BenchError
 from tests.bench.peers.catalog import BY_NAME, MODES
 from tests.bench.peers.measure import PeerFailure, PeerMeasure
 from tests.bench.peers.report import NOTE, as_json, tables
-from tests.bench.peers.suite import FrontError, PeerOptions, run_peers
+from tests.bench.peers.suite import PeerOptions, run_peers
 from tests.bench.report import machine
 
 _FOLDER = Path(".cache/bench/peers")
@@ -90,7 +90,7 @@ def main(
     told.print(f"environments in {folder}, then {', '.join(modes)} of {symbols} symbols", highlight=False)
     try:
         results = asyncio.run(run_peers(options, lambda result: _tell(told, result)))
-    except (BenchError, FrontError) as error:
+    except BenchError as error:
         raise click.ClickException(str(error)) from None
     facts["load average after"] = machine()["load average"]
     shown = Console(width=None if sys.stdout.isatty() else 220)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from ingest.store.embedded import EmbeddedPostgres
+from tests.bench.generator import serving
 from tests.bench.peers.catalog import BY_NAME, MODES, PEERS, PeerRow
 from tests.bench.peers.environments import PeerUnavailableError, ensure_environment
 from tests.bench.peers.front import FrontJob
@@ -21,15 +20,8 @@ from tests.bench.peers.steering import FrontSteering
 from tests.bench.suite import Options, run_suite
 
 OURS: Final = ("parse", "shard", "stored")
-_ROOT: Final = Path(__file__).parents[3]
-_READY_DEADLINE_S: Final = 300.0
-_END_DEADLINE_S: Final = 10.0
 
 Tell = Callable[[PeerMeasure | PeerFailure], None]
-
-
-class FrontError(Exception):
-    """The front has failed; its own words are on standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +52,7 @@ class _Ready:
 async def run_peers(options: PeerOptions, tell: Tell) -> list[PeerMeasure | PeerFailure]:
     """Everything in the order in which it was taken; `tell` hears of each.
 
-    Raises BenchError and FrontError for what is our own; what a peer cannot do is a PeerFailure.
+    Raises BenchError for what is our own; what a peer cannot do is a PeerFailure.
     """
     found: list[PeerMeasure | PeerFailure] = []
 
@@ -109,8 +101,9 @@ async def _run_mode(options: PeerOptions, mode: str, peers: Sequence[_Ready], ta
         temporary = tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder)
         folder = Path(stack.enter_context(temporary))
         url, pid = await stack.enter_async_context(_database(folder, durable=options.durable))
-        ws_port, rest_port = await stack.enter_async_context(_front(options, mode))
-        steering = await stack.enter_async_context(FrontSteering.opened(f"http://127.0.0.1:{rest_port}"))
+        frames = FrontJob(options.messages, options.symbols, options.seed, MODES[mode])
+        front = await stack.enter_async_context(serving("tests.bench.peers.front", frames.text()))
+        steering = await stack.enter_async_context(FrontSteering.opened(front.rest_url))
         job = PeerJob(
             mode=mode,
             kinds=tuple(MODES[mode]),
@@ -118,8 +111,8 @@ async def _run_mode(options: PeerOptions, mode: str, peers: Sequence[_Ready], ta
             symbols=options.symbols,
             messages=options.messages,
             seconds=options.seconds,
-            ws_port=ws_port,
-            rest_port=rest_port,
+            ws_port=front.ws_port,
+            rest_port=front.rest_port,
             database_url=url,
             server_pid=pid,
             folder=options.folder,
@@ -162,35 +155,3 @@ async def _database(folder: Path, *, durable: bool) -> AsyncIterator[tuple[str, 
         yield await server.start(), server.pid or 0
     finally:
         await server.stop()
-
-
-@asynccontextmanager
-async def _front(options: PeerOptions, mode: str) -> AsyncIterator[tuple[int, int]]:
-    """Its two ports, websockets and REST, once it has made its frames."""
-    job = FrontJob(options.messages, options.symbols, options.seed, MODES[mode])
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.peers.front", job.text()),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=_ROOT,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        async with asyncio.timeout(_READY_DEADLINE_S):
-            line = await process.stdout.readline()
-        if not line:
-            raise FrontError("the front has not come up")
-        ports = orjson.loads(line)
-        yield ports["ws"], ports["rest"]
-    finally:
-        process.stdin.close()  # by this it knows that it is over
-        await _ended(process)
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(_END_DEADLINE_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
