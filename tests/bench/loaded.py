@@ -231,7 +231,10 @@ async def loaded(plan: Plan) -> AsyncIterator[Loaded]:
 
 
 async def _until_live(plan: Plan, service: Service, steering: Steering) -> None:
-    await steering.wait_subscribed()
+    while not await steering.is_subscribed():
+        if service.process is None or service.process.poll() is not None:
+            raise BenchError("the service has ended while it started")
+        await asyncio.sleep(_POLL_S)
     await steering.pace(plan.warm_rate)
     await asyncio.to_thread(service.wait_ready)
     wanted = plan.load.symbols if "depth" in plan.load.mix else 0

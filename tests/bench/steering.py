@@ -63,9 +63,14 @@ class Steering:
         """Have them sent."""
         await self._post("go")
 
+    async def is_subscribed(self) -> bool:
+        """Whether somebody reads each stream."""
+        count = await self._get("subscribed")
+        return bool(count["there"] >= count["wanted"])
+
     async def wait_subscribed(self) -> None:
         """Return when somebody reads each stream."""
-        while (count := await self._get("subscribed"))["there"] < count["wanted"]:
+        while not await self.is_subscribed():
             await asyncio.sleep(_POLL_S)
 
     async def pace(self, rate: float) -> Sent:

@@ -69,6 +69,7 @@ def main(
 ) -> None:
     """The service itself under load: rate, CPU by process, latency, lag, memory, an account of all rows."""
     data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = data_dir.resolve()  # the service is started in a folder of its own
     told, facts = Console(stderr=True), machine()
 
     def tell(line: str) -> None:
