@@ -9,6 +9,7 @@ that works and as text otherwise, lists of words may be separated by commas.
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -34,6 +35,7 @@ from ingest.binance.limits import (
 from ingest.binance.streams import is_kind
 from ingest.errors import ConfigError
 from ingest.feed.rotation import Rotation, parse_quiet_time
+from ingest.feed.socket import WsClient
 from ingest.store.dsn import has_password, with_password, with_password_file
 from ingest.store.sessions import SessionLimits
 from ingest.store.storage_plan import StoragePlan, make_plan
@@ -346,6 +348,7 @@ class SpotSection(_Section):
         default=["trade", "book_ticker", "depth", "kline_1m", "mini_ticker"], min_length=1
     )
     redundancy: Literal[1, 2] = 1
+    ws_client: WsClient = "aiohttp"
     streams_per_feed: int = Field(default=200, ge=1, le=MAX_STREAMS_PER_FEED)
     first_snapshot_limit: int = Field(
         default=100, ge=1, le=MAX_DEPTH_LIMIT, description="levels a side while there is no weight for more"
@@ -379,6 +382,13 @@ class SpotSection(_Section):
     @classmethod
     def _kind_words(cls, value: JsonValue) -> JsonValue:
         return _words_in(value) if isinstance(value, str) else value
+
+    @field_validator("ws_client")
+    @classmethod
+    def _is_installed(cls, value: WsClient) -> WsClient:
+        if find_spec(value) is None:
+            raise ValueError(f"{value} is not installed; it comes with `pip install 'ingest[{value}]'`")
+        return value
 
     @field_validator("symbols", "kinds")
     @classmethod

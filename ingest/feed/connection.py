@@ -24,7 +24,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-import aiohttp
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -33,10 +32,10 @@ from ingest.errors import BudgetExhausted, FeedClosed, LocationRefused
 from ingest.feed.backoff import Backoff
 from ingest.feed.budget_file import Budget, SharedBudget
 from ingest.feed.contract import FeedEnd, FeedLimits, FrameSink, Overlap, OverlapLimits, Signs
-from ingest.feed.dialling import SlowDown
 from ingest.feed.endings import EndClass, EndCounts
 from ingest.feed.lifecycle import FeedEvent, FeedPhase
 from ingest.feed.session import ROTATION, Floor, Link, Request, Session
+from ingest.feed.socket import Dial, SlowDown
 
 log = structlog.get_logger()
 
@@ -63,7 +62,7 @@ class Feed:
         *,
         write: RequestWriter,
         sink: FrameSink,
-        http: aiohttp.ClientSession,
+        dial: Dial,
         budget: SharedBudget,
         clock: Clock,
         rng: random.Random,
@@ -79,7 +78,7 @@ class Feed:
         self._write = write
         self._sink = sink
         self._budget = budget
-        self._link = Link(number, sink, http, clock, rng, limits)
+        self._link = Link(number, sink, dial, clock, rng, limits)
         self._floor = Floor()
         self._backoff = Backoff(limits.backoff, rng)
         self._carrier: Session | None = None

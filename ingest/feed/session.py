@@ -21,17 +21,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import aiohttp
 import structlog
-from aiohttp import WSMsgType
 
 from ingest.clock import Clock
 from ingest.errors import FeedClosed, LocationRefused
 from ingest.feed.contract import FeedLimits, FeedSession, FrameSink, Overlap, Signs, Takeover
-from ingest.feed.dialling import Socket, end_of, local_port, open_socket
 from ingest.feed.lifecycle import FeedAction, FeedEvent, FeedLifecycle, FeedPhase, Subscriptions
 from ingest.feed.pacing import Pacer
 from ingest.feed.rotation import place_of, rotate_after_s
+from ingest.feed.socket import Dial, Socket
 
 log = structlog.get_logger()
 
@@ -39,8 +37,6 @@ MAX_WAITING_REQUESTS = 64
 ROTATION = "rotation"
 """The reason of a session that is old enough."""
 _TICK_S = 0.25
-_AT_A_STRETCH = 256
-"""Frames between two turns that others get while more are waiting: some milliseconds."""
 
 
 class Request(NamedTuple):
@@ -57,7 +53,7 @@ class Link:
 
     feed: int
     sink: FrameSink
-    http: aiohttp.ClientSession
+    dial: Dial
     clock: Clock
     rng: random.Random
     limits: FeedLimits
@@ -128,16 +124,16 @@ class Session:
     # ------------------------------------------------------------------ its life
 
     async def dial(self) -> None:
-        """Open the socket. Raises what `open_socket` does."""
+        """Open the socket. Raises FeedClosed, SlowDown, LocationRefused."""
         self._on(FeedEvent.DIALLING)
         try:
-            self._socket = await open_socket(self._link.http, self.url, self._limits)
+            self._socket = await self._link.dial(self.url, self._limits)
         except (FeedClosed, LocationRefused):
             self._on(FeedEvent.FAILED)
             raise
         self.signs.connected_wall_ns = self.last_frame_ns = self._clock.wall_ns()
         self._opened_s = self._clock.monotonic_s()
-        self.signs.local_port = local_port(self._socket)
+        self.signs.local_port = self._socket.local_port
         self._on(FeedEvent.OPENED)
 
     async def serve(self, subscriptions: Sequence[Request]) -> FeedClosed:
@@ -150,7 +146,7 @@ class Session:
         reasons: list[FeedClosed] = []
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(socket))
+                group.create_task(socket.receive_into(self))
                 group.create_task(self._send_all(socket))
                 group.create_task(self._watch())
         except* FeedClosed as closed:
@@ -167,7 +163,7 @@ class Session:
         try:
             async with asyncio.timeout(2 * self._limits.close_s):
                 await self._open_socket.close()
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             log.info("ws.close_failed", feed=self._link.feed, error=str(error))
 
     # ------------------------------------------------------------------ what it is told
@@ -235,40 +231,26 @@ class Session:
             self._live_s = self._clock.monotonic_s()
             self._on(FeedEvent.CONFIRMED)
 
-    # ------------------------------------------------------------------ reading and sending
+    # ------------------------------------------------------------------ what comes, and sending
 
-    async def _read(self, socket: Socket) -> None:
-        """The one reader of this socket. It waits for nothing but the socket, and its turn."""
-        receive = socket.receive
-        # A member of an enum is looked up by a function, which would cost more than the rest of the loop.
-        text, binary = WSMsgType.TEXT, WSMsgType.BINARY
-        wall_ns = self._clock.wall_ns
-        floor = self._floor
-        while True:
-            message = await receive()
-            self.last_frame_ns = recv_ns = wall_ns()
-            kind = message.type
-            if kind is text or kind is binary:
-                self.messages = messages = self.messages + 1
-                floor.speaker = self
-                self._deliver(message.data, recv_ns)
-                if not messages % _AT_A_STRETCH:
-                    await asyncio.sleep(0)
-            elif kind is WSMsgType.PING:
-                await self._pong(socket, message.data, recv_ns)
-            elif kind is WSMsgType.PONG:
-                self._on_pong(message.data, recv_ns)
-            else:
-                raise end_of(kind, message.data, message.extra, socket)
+    def on_frame(self, data: bytes, recv_ns: int) -> None:
+        """Called by the socket, for each message with data or an answer in it."""
+        self.last_frame_ns = recv_ns
+        self.messages += 1
+        self._floor.speaker = self
+        self._deliver(data, recv_ns)
 
-    async def _pong(self, socket: Socket, payload: bytes, recv_ns: int) -> None:
-        self.signs.last_ping_ns = recv_ns
+    async def on_ping(self, payload: bytes, recv_ns: int) -> None:
+        """Called by the socket: answered at once, whatever else waits to be sent."""
+        self.last_frame_ns = self.signs.last_ping_ns = recv_ns
         came_s = self._clock.monotonic_s()
         self._pacer.sent_pong(came_s)
-        await self._send(socket.pong(payload))
+        await self._send(self._open_socket.pong(payload))
         self.signs.pong_latency_us = int((self._clock.monotonic_s() - came_s) * 1e6)
 
-    def _on_pong(self, payload: bytes, recv_ns: int) -> None:
+    def on_pong(self, payload: bytes, recv_ns: int) -> None:
+        """Called by the socket."""
+        self.last_frame_ns = recv_ns
         # Any other payload is unsolicited, or answers a ping that a newer one has overtaken.
         if self._probes and bytes(payload) == _probe_payload(self._probes):
             self.signs.pong_wall_ns = recv_ns
@@ -296,13 +278,13 @@ class Session:
         self._subscriptions.sent(request.request_id, self._clock.monotonic_s())
         if request.answered is not None:
             self._then[request.request_id] = request.answered
-        await self._send(socket.send_str(request.message))
+        await self._send(socket.send(request.message))
 
     async def _send(self, sending: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._limits.send_s):
                 await sending
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+        except OSError as error:  # TimeoutError is one
             raise FeedClosed(f"send_failed: {type(error).__name__}: {error}") from error
 
     # ------------------------------------------------------------------ watching

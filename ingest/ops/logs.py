@@ -34,7 +34,7 @@ _DRIVER = "asyncpg"
 _DRIVER_POOL = "asyncpg.pool"
 _UNASKED = "Future exception was never retrieved"
 # Libraries that tell at INFO or DEBUG what our own events tell better, or tell it once per message.
-_QUIET_LIBRARIES = ("aiohttp.access", "asyncio", "binance", "urllib3", "websockets")
+_QUIET_LIBRARIES = ("aiohttp.access", "asyncio", "binance", "picows", "urllib3", "websockets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

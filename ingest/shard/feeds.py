@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import aiohttp
 import structlog
 
 from ingest.binance.limits import MAX_STREAMS_PER_FEED
@@ -30,6 +29,7 @@ from ingest.events import StreamKey
 from ingest.feed.budget_file import SharedBudget
 from ingest.feed.connection import Feed
 from ingest.feed.contract import FeedLimits
+from ingest.feed.socket import Dial
 from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture
 from ingest.shard.kinds import DepthStream
@@ -52,7 +52,7 @@ class Surroundings:
     """What feeds and streams are built from and deliver into."""
 
     url: str
-    http: aiohttp.ClientSession
+    dial: Dial
     budget: SharedBudget
     board: BoardWriter
     clock: Clock
@@ -283,7 +283,7 @@ class Feeds:
             (),
             write=request_messages,
             sink=sink,
-            http=around.http,
+            dial=around.dial,
             budget=around.budget,
             clock=around.clock,
             rng=around.rng,

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import aiohttp
 import structlog
 
 from ingest.binance.limits import depth_weight
@@ -34,7 +33,8 @@ from ingest.config import Settings, history_leaves, session_limits
 from ingest.events import DepthSnapshot, StreamKey
 from ingest.feed.budget_file import Budget, SharedBudget
 from ingest.feed.contract import FeedLimits
-from ingest.feed.dialling import open_session
+from ingest.feed.dialling import open_dial
+from ingest.feed.socket import Dial
 from ingest.shard.address_budget import open_budget
 from ingest.shard.books import Books
 from ingest.shard.captured import NO_CAPTURE, Capture, open_capture
@@ -82,7 +82,7 @@ class Tools:
 
     sink: PostgresSink
     rest: RestClient
-    http: aiohttp.ClientSession
+    dial: Dial
     budget: SharedBudget
     board: BoardWriter
     clock: Clock
@@ -250,7 +250,7 @@ class Shard:
         tools = self._tools
         return Surroundings(
             url=f"{self._job.settings.spot.ws_url}/stream",
-            http=tools.http,
+            dial=tools.dial,
             budget=tools.budget,
             board=tools.board,
             clock=tools.clock,
@@ -341,9 +341,9 @@ async def open_tools(
                 job.settings.spot.rest_url, budget, clock=clock, history_leaves=history_leaves(job.settings)
             )
         )
-        http = await stack.enter_async_context(open_session())
+        dial = await stack.enter_async_context(open_dial(job.settings.spot.ws_client, clock.wall_ns))
         capture = stack.enter_context(open_capture(job.settings, job.plan.shard, clock=clock))
-        yield Tools(sink, rest, http, budget, board, clock, rng, spool, capture)
+        yield Tools(sink, rest, dial, budget, board, clock, rng, spool, capture)
 
 
 def _make_board(job: ShardJob, clock: Clock) -> BoardWriter:

@@ -1,17 +1,18 @@
 """The rows without a shard: nothing but bytes, the floor, and receive + parse.
 
-The floor is what the libraries cost by themselves: aiohttp receives each frame as the service asks it to,
-orjson decodes it, and that is all. `null` does not even look at the bytes: it shows what the generator
-can send. `parse` is the service's own `Feed` with a sink that parses and forgets.
+The floor is what the libraries cost by themselves: aiohttp receives each frame as the service can ask it to,
+orjson decodes it, and that is all. `picows` is the same with the other library that the service can receive
+by. `null` does not even look at the bytes: it shows what the generator can send. `parse` is the service's own
+`Feed` with a sink that parses and forgets.
 """
 
 import asyncio
 import random
 import socket
 import sys
-from contextlib import closing
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,6 +25,8 @@ from ingest.events import StreamKey
 from ingest.feed.budget_file import BudgetLimits, SharedBudget
 from ingest.feed.connection import Feed
 from ingest.feed.contract import FeedEnd, FeedLimits, FeedSession, Overlap, OverlapLimits
+from ingest.feed.dialling import open_dial
+from ingest.feed.socket import Dial
 from ingest.shard.plan import FeedPlan
 from tests.bench.measure import Measure, RowJob, Span, Stopwatch
 from tests.bench.steering import Prepared, Steering
@@ -83,6 +86,69 @@ async def _subscribed(job: RowJob, steering: Steering, plan: FeedPlan) -> Socket
     return opened
 
 
+class _Decoder:
+    """Told what a socket of the service receives: decodes it, and forgets it."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._done = asyncio.Event()
+
+    async def take(self, frames: int) -> None:
+        """Wait for so many more."""
+        self._left += frames
+        if self._left > 0:
+            self._done.clear()
+            await self._done.wait()
+
+    def on_frame(self, data: bytes, recv_ns: int) -> None:
+        orjson.loads(data)
+        self._left -= 1
+        if not self._left:
+            self._done.set()
+
+    async def on_ping(self, payload: bytes, recv_ns: int) -> None:
+        """The generator sends none."""
+
+    def on_pong(self, payload: bytes, recv_ns: int) -> None:
+        """None was sent."""
+
+
+async def measure_picows(job: RowJob, steering: Steering) -> Measure:
+    """The floor, received by the service's own sockets."""
+    plans = job.plan().feeds
+    decoders = [_Decoder() for _ in plans]
+    async with AsyncExitStack() as stack:
+        dial = await stack.enter_async_context(open_dial("picows", SystemClock().wall_ns))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        readers = [await _decoding(job, dial, group, *pair) for pair in zip(plans, decoders, strict=True)]
+        await steering.warm()
+        for decoder, plan in zip(decoders, plans, strict=True):
+            await decoder.take(len(plan.streams))
+        prepared = await steering.prepare()
+        async with asyncio.timeout(DEADLINE_S):
+            watch = Stopwatch()
+            await steering.go()
+            for decoder, plan in zip(decoders, plans, strict=True):
+                await decoder.take(_frames_of(plan, prepared))
+            span = watch.stop()
+        for reader in readers:
+            reader.cancel()
+    return await _measure(job, steering, prepared, span)
+
+
+async def _decoding(
+    job: RowJob, dial: Dial, group: asyncio.TaskGroup, plan: FeedPlan, decoder: _Decoder
+) -> asyncio.Task[NoReturn]:
+    """Connect and subscribe; the acknowledgements are taken."""
+    opened = await dial(f"{job.ws_url}/stream", FeedLimits())
+    reader = group.create_task(opened.receive_into(decoder))
+    messages = subscriptions(plan)
+    for message in messages.values():
+        await opened.send(message)
+    await decoder.take(len(messages))
+    return reader
+
+
 async def _decode(opened: Socket, frames: int) -> None:
     receive, loads = opened.receive, orjson.loads
     for _ in range(frames):
@@ -133,7 +199,9 @@ async def measure_parse(job: RowJob, steering: Steering) -> Measure:
     budget = SharedBudget(Path(job.data_dir) / "bench.budget", BudgetLimits(), clock=clock, rng=rng)
     plans = job.plan().feeds
     sinks = [ParsingSink(plan) for plan in plans]
-    with closing(budget):
+    async with AsyncExitStack() as stack:
+        stack.callback(budget.close)
+        dial = await stack.enter_async_context(open_dial("aiohttp", clock.wall_ns))
         feeds = []
         for plan, sink in zip(plans, sinks, strict=True):
             sink.feed = Feed(
@@ -142,7 +210,7 @@ async def measure_parse(job: RowJob, steering: Steering) -> Measure:
                 [_wire(key) for key in plan.streams],
                 write=request_messages,
                 sink=sink,
-                http=steering.http,
+                dial=dial,
                 budget=budget,
                 clock=clock,
                 rng=rng,

@@ -28,7 +28,7 @@ class Course:
 
 
 _ROWS: Final[Mapping[str, Sequence[str]]] = {
-    MIXED: ("null", "floor", "parse", "shard", "capture", "tls", "stored"),
+    MIXED: ("null", "floor", "picows", "parse", "shard", "quick", "capture", "tls", "stored"),
     "trade": ("trade",),
     "ticker": ("ticker",),
     "depth": ("depth",),

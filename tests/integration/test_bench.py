@@ -45,7 +45,7 @@ async def test_every_row_delivers_every_message(tmp_path: Path) -> None:
     assert spool.stored_rows == spool.distinct_rows == spool.messages
     assert 0 < by_row["capture"].captured_bytes < by_row["capture"].received_bytes
     assert table(summaries(measures)).row_count == len(ROWS) - 1 + len({m.course for m in measures})
-    assert len(comparisons(measures)) == 4
+    assert len(comparisons(measures)) == 6
 
 
 def test_command_stores_what_it_measured(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,6 +14,7 @@ from ingest.errors import LocationRefused
 from ingest.feed.budget_file import Budget
 from ingest.feed.connection import Feed, Method
 from ingest.feed.lifecycle import FeedPhase
+from ingest.feed.socket import WsClient
 from ingest.sim import faults
 from ingest.sim.limits import Limits
 from tests.integration.wire import DEADLINE_S, MARKET, QUICK, SILENT, Wire, a_wire, until
@@ -25,17 +27,17 @@ def subscribe_message(names: Sequence[str], request_id: int) -> str:
     return json.dumps({"method": "SUBSCRIBE", "params": names, "id": request_id})
 
 
-@pytest.fixture
-async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
-    """A lively market of one symbol that pings twice a second."""
-    async with a_wire(tmp_path, MARKET) as made:
+@pytest.fixture(params=get_args(WsClient))
+async def wire(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
+    """A lively market of one symbol that pings twice a second, by each library that can carry it."""
+    async with a_wire(tmp_path, MARKET, request.param) as made:
         yield made
 
 
-@pytest.fixture
-async def silent(tmp_path: Path) -> AsyncIterator[Wire]:
+@pytest.fixture(params=get_args(WsClient))
+async def silent(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
     """The same exchange while nothing happens there."""
-    async with a_wire(tmp_path, SILENT) as made:
+    async with a_wire(tmp_path, SILENT, request.param) as made:
         yield made
 
 

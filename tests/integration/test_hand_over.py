@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from ingest.buffer.tables import BOOK_TICKERS, DEPTH_DELTAS, TRADES, Table
@@ -81,7 +82,10 @@ async def test_replaced_feed_loses_nothing(wire: Wire) -> None:
 async def snapshot_of(wire: Wire) -> DepthSnapshot:
     """The book as REST gives it."""
     url = f"{wire.double.rest_url}/api/v3/depth"
-    async with wire.http.get(url, params={"symbol": SYMBOL, "limit": "1000"}) as response:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(url, params={"symbol": SYMBOL, "limit": "1000"}) as response,
+    ):
         answer = await response.json()
     bids, asks = ([(price, qty) for price, qty in answer[side]] for side in ("bids", "asks"))
     return DepthSnapshot(SYMBOL, answer["lastUpdateId"], 0, bids, asks, "sync", 0)
@@ -416,7 +420,7 @@ async def test_queue_of_requests_is_bounded(wire: Wire) -> None:
 async def test_mass_replacement_keeps_all_limits(tmp_path: Path) -> None:
     """Many feeds that hand over at once break none of the exchange's rules."""
     async with a_wire(tmp_path, MARKET) as wire:
-        wires = [Wire(wire.double, wire.budget, wire.http) for _ in range(15)]
+        wires = [Wire(wire.double, wire.budget, wire.dial) for _ in range(15)]
         feeds = [each.feed(OFTEN, number=number) for number, each in enumerate(wires)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(feed.run()) for feed in feeds]

@@ -15,8 +15,9 @@ from ingest.buffer.tables import BOOK_TICKERS, TRADES
 from ingest.clock import SystemClock
 from ingest.events import Gap, StreamKey
 from ingest.feed.budget_file import Budget, BudgetLimits, SharedBudget
-from ingest.feed.dialling import open_session
+from ingest.feed.dialling import open_dial
 from ingest.feed.lifecycle import FeedPhase
+from ingest.feed.socket import Dial
 from ingest.shard.books import Books
 from ingest.shard.feeds import Feeds, ResumePoints, Surroundings
 from ingest.shard.orders import Adopt, Drop, Order, Probe, ReplaceFeed, Resubscribe
@@ -101,10 +102,10 @@ class Carriage:
 class Parts:
     """What a shard hands to its feeds."""
 
-    def __init__(self, double: ExchangeDouble, folder: Path, http: object) -> None:
+    def __init__(self, double: ExchangeDouble, folder: Path, dial: Dial) -> None:
         self.clock = SystemClock()
         self.rng = random.Random(1)
-        self.double, self.http = double, http
+        self.double, self.dial = double, dial
         self.budget = SharedBudget(folder / "budget", BudgetLimits(), clock=self.clock, rng=self.rng)
         self.bench = Bench()
         self.counters = SessionCounters()
@@ -127,7 +128,7 @@ class Parts:
     def around(self, carriage: Carriage) -> Surroundings:
         return Surroundings(
             url=f"{self.double.ws_url}/stream",
-            http=self.http,  # type: ignore[arg-type]
+            dial=self.dial,
             budget=self.budget,
             board=self.board,
             clock=self.clock,
@@ -147,8 +148,11 @@ class Parts:
 @asynccontextmanager
 async def a_carriage(folder: Path, limits: Limits | None = None) -> AsyncIterator[Carriage]:
     config = DoubleConfig(market=MARKET, limits=limits or Limits())
-    async with ExchangeDouble(config) as double, open_session() as http:
-        parts = Parts(double, folder, http)
+    async with (
+        ExchangeDouble(config) as double,
+        open_dial("aiohttp", SystemClock().wall_ns) as dial,
+    ):
+        parts = Parts(double, folder, dial)
         carriage = Carriage(double, parts.board, parts)
         carriage.feeds.plan([FeedPlan(4, tuple(BTC)), FeedPlan(5, tuple(ETH))], IDS, {})
         try:

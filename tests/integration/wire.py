@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
-
 from ingest.binance.streams import request_messages
 from ingest.book.sync import BookSync
 from ingest.clock import SystemClock
@@ -16,8 +14,9 @@ from ingest.feed.backoff import BackoffLimits
 from ingest.feed.budget_file import BudgetLimits, SharedBudget
 from ingest.feed.connection import Feed, RequestWriter
 from ingest.feed.contract import FeedEnd, FeedLimits, FeedSession
-from ingest.feed.dialling import open_session
+from ingest.feed.dialling import open_dial
 from ingest.feed.lifecycle import FeedPhase
+from ingest.feed.socket import Dial, WsClient
 from ingest.shard.pipeline import FeedLane
 from ingest.shard.stream import Stream
 from ingest.sim.limits import Limits
@@ -77,8 +76,8 @@ def _recorded(stream: Stream) -> list[int]:
 class Wire:
     """A feed and its lane, and what the lane was told."""
 
-    def __init__(self, double: ExchangeDouble, budget: SharedBudget, http: aiohttp.ClientSession) -> None:
-        self.double, self.budget, self.http = double, budget, http
+    def __init__(self, double: ExchangeDouble, budget: SharedBudget, dial: Dial) -> None:
+        self.double, self.budget, self.dial = double, budget, dial
         self.rng = NoChance()
         self.sessions: list[FeedSession] = []
         self.ends: list[FeedEnd] = []
@@ -111,7 +110,7 @@ class Wire:
             self.lane.names_of(self.streams),
             write=write,
             sink=self.lane,
-            http=self.http,
+            dial=self.dial,
             budget=self.budget,
             clock=SystemClock(),
             rng=self.rng,
@@ -133,12 +132,12 @@ class Wire:
 
 
 @asynccontextmanager
-async def a_wire(tmp_path: Path, config: DoubleConfig) -> AsyncIterator[Wire]:
+async def a_wire(tmp_path: Path, config: DoubleConfig, client: WsClient = "aiohttp") -> AsyncIterator[Wire]:
     clock = SystemClock()
     budget = SharedBudget(tmp_path / "budget", BudgetLimits(), clock=clock, rng=random.Random(1))
     try:
-        async with ExchangeDouble(config) as double, open_session() as http:
-            yield Wire(double, budget, http)
+        async with ExchangeDouble(config) as double, open_dial(client, clock.wall_ns) as dial:
+            yield Wire(double, budget, dial)
     finally:
         budget.close()
 

@@ -176,6 +176,16 @@ def test_what_is_not_built_is_refused() -> None:
         load_settings(environment={"INGEST_SPOT_REDUNDANCY": "3"})
 
 
+def test_library_that_is_not_there_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install; not by a shard that cannot dial."""
+    environment = {"INGEST_SPOT_WS_CLIENT": "picows"}
+    assert load_settings(environment=environment).spot.ws_client == "picows"
+
+    monkeypatch.setattr("ingest.config.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"INGEST_SPOT_WS_CLIENT: .*pip install 'ingest\[picows\]'"):
+        load_settings(environment=environment)
+
+
 def test_two_lines_take_two_shards() -> None:
     """A contradiction between two settings is reported like any other mistake, where it was made."""
     environment = {"INGEST_SPOT_REDUNDANCY": "2"}

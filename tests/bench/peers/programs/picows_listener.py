@@ -9,7 +9,7 @@ import uvloop
 from tests.bench.peers.programs.meter import Meter, start
 
 
-class Listener(picows.WSListener):  # type: ignore[misc]
+class Listener(picows.WSListener):
     """Decodes and forgets."""
 
     def __init__(self, meter: Meter) -> None:
