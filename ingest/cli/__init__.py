@@ -17,6 +17,7 @@ _COMMANDS = MappingProxyType(
         "simulate": "ingest.cli.simulate",
         "migrate": "ingest.cli.migrate",
         "status": "ingest.cli.status",
+        "top": "ingest.cli.top",
         "book": "ingest.cli.book",
         "gaps": "ingest.cli.gaps",
         "backfill": "ingest.cli.backfill",

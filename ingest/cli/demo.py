@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ingest.board.mapped import board_path, read_board
 from ingest.cli.audit import Account, audit
 from ingest.cli.demo_faults import FAULTS, KILL_AT, KILL_TOLD, script
 from ingest.cli.demo_processes import KINDS, data_dir, exchange_double, service
+from ingest.cli.rates import Rates
 from ingest.cli.tables import Status, console, kinds_table, read_status, seconds, shards_table
 from ingest.clock import Clock, SystemClock
 from ingest.errors import BoardError, StoreError
@@ -54,9 +56,7 @@ class _Demo:
     http: aiohttp.ClientSession
     duration_s: float
     told: list[str] = field(default_factory=list)
-    messages: dict[str, int] = field(default_factory=dict)
-    rates: dict[str, float] = field(default_factory=dict)
-    looked_s: float = 0.0
+    rates: Rates = field(default_factory=Rates)
 
 
 @click.command()
@@ -187,16 +187,10 @@ def _boards(folder: Path) -> list[BoardSnapshot]:
 
 def _measure(shown: _Demo, boards: Sequence[BoardSnapshot]) -> None:
     """Messages a second by kind, from the boards' counters; a shard that restarted begins at zero."""
-    now_s = shown.clock.monotonic_s()
-    messages: dict[str, int] = {}
+    messages: Counter[str] = Counter()
     for slot in (slot for board in boards for slot in board.streams):
-        messages[slot.key.kind] = messages.get(slot.key.kind, 0) + slot.values.messages
-    span_s = now_s - shown.looked_s
-    if shown.messages and span_s > 0:
-        for kind, count in messages.items():
-            newest = max(0, count - shown.messages.get(kind, 0)) / span_s
-            shown.rates[kind] = 0.7 * shown.rates.get(kind, newest) + 0.3 * newest
-    shown.messages, shown.looked_s = messages, now_s
+        messages[slot.key.kind] += slot.values.messages
+    shown.rates.look(messages, shown.clock.monotonic_s())
 
 
 def _screen(
@@ -205,7 +199,7 @@ def _screen(
     events = Text("\n".join(f"  - {told}" for told in shown.told) or "  (nothing yet)")
     return Group(
         Text(_headline(shown, elapsed_s, status, boards), style="bold"),
-        kinds_table(status, shown.rates),
+        kinds_table(status, shown.rates.per_s),
         shards_table(status),
         Text("what has gone wrong so far", style="italic"),
         events,
@@ -218,7 +212,7 @@ def _headline(shown: _Demo, elapsed_s: float, status: Status, boards: Sequence[B
     p99_us = max((board.header.commit_latency_p99_us for board in boards), default=0)
     return (
         f"{elapsed_s:5.0f}{of} s   {status.live} of {status.streams} streams live   "
-        f"{sum(shown.rates.values()):,.0f} messages/s   "
+        f"{sum(shown.rates.per_s.values()):,.0f} messages/s   "
         f"arrival to commit p50 {p50_us / 1000:.0f} ms, p99 {p99_us / 1000:.0f} ms"
     )
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ingest.store.capability import Capability
+from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.statements import statement
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     Record: TypeAlias = asyncpg.Record
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
+TABLE_OLD_S = 10.0
+"""The freshness table is written each second; when it is older than this, nobody writes it."""
 _NOT_LIVE_SHOWN = 20
 _INCIDENTS_SHOWN = 20
 _STREAMS_NAMED = 3
@@ -46,6 +49,10 @@ class Status(NamedTuple):
     """How old the freshness table itself is; None when it is empty."""
     server: str = ""
     """What the database can do, as the service last found it; empty before."""
+    stopped_at: datetime | None = None
+    """When the service was stopped in order; None while it runs, and when it ended otherwise."""
+    stopped_s: float | None = None
+    """How long ago that was, by the server's clock."""
 
     @property
     def streams(self) -> int:
@@ -61,17 +68,45 @@ class Status(NamedTuple):
         return sum(row["well"] for row in self.kinds)
 
     @property
+    def stale(self) -> int:
+        """Stale, or being repaired."""
+        return sum(row["stale"] for row in self.kinds)
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """One word for machines, and a sentence for people."""
+        if self.age_s is None:
+            return "empty", "the freshness table is empty: has the service run on this database?"
+        if self.stopped_at is not None:
+            when = f"{self.stopped_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {seconds(self.stopped_s)} ago"
+            return "stopped", f"the service was stopped at {when}: nothing was received since"
+        if self.age_s > TABLE_OLD_S:
+            age = seconds(self.age_s)
+            return "away", f"the table was last written {age} ago: the supervisor is not running"
+        if self.streams == 0 or self.well < self.streams:
+            return "degraded", f"{self.streams - self.well} of {self.streams} streams are not fresh"
+        return "well", f"all {self.streams} streams are fresh, or rightly silent"
+
+    @property
     def rows_committed(self) -> int:
         return sum(row["rows_committed"] for row in self.shards)
 
 
 async def read_status(connection: "Connection") -> Status:
-    """Ask the database how the service is."""
+    """Ask the database how the service is; StoreError when it cannot be asked, or is none of ours."""
+    try:
+        return await _read_status(connection)
+    except DRIVER_ERRORS as error:
+        raise translated(error) from error
+
+
+async def _read_status(connection: "Connection") -> Status:
     gaps: Counter[tuple[str, str]] = Counter()
     open_gaps = 0
     for row in await connection.fetch(statement("status_gaps")):
         gaps[row["market"], row["kind"]] += row["gaps"]
         open_gaps += row["gaps"] if row["state"] == "open" else 0
+    stopped = await connection.fetchrow(statement("status_stopped"))
     return Status(
         kinds=await connection.fetch(statement("status_kinds")),
         not_live=await connection.fetch(statement("status_not_live"), _NOT_LIVE_SHOWN),
@@ -81,6 +116,8 @@ async def read_status(connection: "Connection") -> Status:
         open_gaps=open_gaps,
         age_s=await connection.fetchval(statement("status_age")),
         server=await _server(connection),
+        stopped_at=stopped["stopped_at"] if stopped is not None else None,
+        stopped_s=stopped["stopped_s"] if stopped is not None else None,
     )
 
 

@@ -23,6 +23,8 @@ WITNESS: Final = timedelta(seconds=5)
 LEAST_MAX_AGE: Final = timedelta(seconds=10)
 TABLE_AGE: Final = timedelta(seconds=15)
 """The freshness table is written each second; when it is older than this, nobody writes it."""
+SERVICE_STOPPED: Final = "service_stopped"
+"""The last diagnosis of a service that was stopped in order: it says more than that nobody is there."""
 MICROSECOND: Final = timedelta(microseconds=1)
 
 ABSENT: Final = "absent_at_exchange"
@@ -98,7 +100,7 @@ def stale(standing: Standing, max_age: timedelta | None, known: datetime | None)
 def _diagnosis(standing: Standing) -> str:
     if standing.updated_at is None:
         return "not_ingested"
-    if standing.now - standing.updated_at > TABLE_AGE:
+    if standing.now - standing.updated_at > TABLE_AGE and standing.diagnosis != SERVICE_STOPPED:
         return "supervisor_away"
     return standing.diagnosis
 

@@ -29,6 +29,7 @@ DIAGNOSES: Final = {
     "database_stalled": "data arrive and do not commit",
     "exchange_down": "nothing speaks anywhere",
     "unknown": "the facts name no single cause",
+    "service_stopped": "the service was stopped in order, and nobody has started it again",
     "supervisor_away": "nobody has written the freshness table; the service is down, or cannot write",
     "not_ingested": "the service has not carried this stream since the database started",
     "database_away": "the database does not answer",

@@ -5,6 +5,7 @@ own account, and a wedged, killed or database-less shard gives a rosier one than
 query can see counts: the age of a stream is the age of its newest *committed* event. Pure:
 `publisher` is the loop that writes the rows.
 
+    the service was stopped in order              -> stale, service_stopped
     the process is gone, or its heartbeat stands  -> stale, shard_wedged
     received, and not committed in the threshold  -> stale, database_stalled
     otherwise                                     -> what the shard says
@@ -22,6 +23,8 @@ from ingest.board.layout import BoardSnapshot, Diagnosis, ShardState, StreamSlot
 from ingest.events import StreamKey
 
 HEARTBEAT_LIMIT_S = 5.0
+SERVICE_STOPPED = "service_stopped"
+"""Diagnosis of every stream in the last rows that a service publishes when it is stopped in order."""
 
 _NS_PER_S = 1_000_000_000
 _LINE_IS_AWAY = frozenset({"shard_wedged", "database_stalled"})
@@ -119,6 +122,8 @@ class ServiceFacts:
     shards: tuple[ShardFacts, ...]
     schema_checked: bool = False
     """Migrations and program were found to agree."""
+    is_stopped: bool = False
+    """All shards were told to stop, and have."""
     heartbeat_limit_s: float = HEARTBEAT_LIMIT_S
     open_gaps: Mapping[StreamKey, int] = field(default_factory=dict)
     """Open gaps of each stream in the ledger, as last asked; a stream that is absent has none."""
@@ -173,6 +178,8 @@ def judge_all(facts: ServiceFacts) -> list[StreamFreshness]:
         for row in _rows_of(shard, facts):
             key = (row.market, row.symbol, row.kind)
             rows[key] = _better(rows[key], row) if key in rows else row
+    if facts.is_stopped:
+        return [row._replace(state="stale", diagnosis=SERVICE_STOPPED) for row in rows.values()]
     return list(rows.values())
 
 

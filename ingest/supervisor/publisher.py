@@ -38,10 +38,14 @@ def table_row(row: StreamFreshness) -> StreamRow:
     )
 
 
-def shard_row(shard: ShardFacts) -> ShardRow:
-    """The row of `ops.shards`; what the board says is null or zero while there is none."""
+def shard_row(shard: ShardFacts, *, is_stopped: bool = False) -> ShardRow:
+    """The row of `ops.shards`; what the board says is null or zero while there is none.
+
+    `is_stopped`: the whole service was stopped in order, and this is the last that it says.
+    """
     board = None if shard.has_former_board else shard.board
-    state = "down" if not shard.running else "starting" if board is None else board.header.state.name.lower()
+    down = "stopped" if is_stopped else "down"
+    state = down if not shard.running else "starting" if board is None else board.header.state.name.lower()
     return ShardRow(
         shard=shard.shard,
         pid=shard.pid,

@@ -77,6 +77,7 @@ class Supervisor:
         self._rng = rng
         self._keepers: list[ShardKeeper] = []
         self._schema_checked = False
+        self._is_stopped = False
         self._open_gaps: Mapping[StreamKey, int] = {}
         self._vigil: Vigil | None = None
         self._candles: CandleKeeper | None = None
@@ -92,6 +93,7 @@ class Supervisor:
             now_monotonic_ns=int(self._clock.monotonic_s() * 1e9),
             shards=tuple(keeper.facts() for keeper in self._keepers),
             schema_checked=self._schema_checked,
+            is_stopped=self._is_stopped,
             open_gaps=self._open_gaps,
             judgements=self._vigil.judgements() if self._vigil is not None else {},
             candle_lag_s=self._candles.lag_s if self._candles is not None else None,
@@ -215,6 +217,7 @@ class Supervisor:
                 await self._stop_shards(keeping)
                 for task in lasting:
                     task.cancel()
+            self._is_stopped = True
             await publisher.publish_once()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_CANDLES_S):
@@ -289,7 +292,8 @@ class Supervisor:
     async def _publish(self, sink: PostgresSink, rows: Sequence[StreamFreshness]) -> None:
         await sink.publish_stream_states([table_row(row) for row in rows])
         self._published_s = self._clock.monotonic_s()
-        await sink.publish_shards([shard_row(shard) for shard in self.facts().shards])
+        facts = self.facts()
+        await sink.publish_shards([shard_row(shard, is_stopped=facts.is_stopped) for shard in facts.shards])
 
     async def _count_gaps(self, sink: PostgresSink) -> None:
         while True:

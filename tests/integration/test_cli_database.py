@@ -1,7 +1,10 @@
 """The commands that look into a database: `migrate`, `status`, `book`."""
 
 import asyncio
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -14,7 +17,7 @@ from ingest.buffer.tables import DEPTH_DELTAS, DEPTH_SNAPSHOTS, Table
 from ingest.cli import main
 from ingest.events import DepthDelta, DepthSnapshot, Gap, StreamKey
 from ingest.store.postgres import PostgresSink
-from ingest.store.publish import StreamRow
+from ingest.store.publish import ShardRow, StreamRow
 from ingest.store.rhythms import StoredRhythm, save_rhythms
 from ingest.store.statements import statement
 from ingest.supervisor.rhythm import Rhythm, RhythmLimits, RhythmRecord
@@ -253,6 +256,116 @@ def test_status_shows_open_incidents_of_the_newest_supervisor(
     assert "and 6 more" in told
 
 
+def test_status_of_a_stopped_service_says_that_and_when(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that shards are wedged, nor each stream by name; and one shard of a former plan changes nothing."""
+    asyncio.run(_publish(configured, ["stale", "stale"], diagnosis="service_stopped"))
+    asyncio.run(_publish_shards(configured, {1: "running"}))
+    asyncio.run(_age_shards(configured))
+    asyncio.run(_publish_shards(configured, {0: "stopped"}))
+
+    assert _run("status") == 3
+    told = capsys.readouterr().out
+    assert "the service was stopped at 20" in told
+    assert "not live" not in told
+    assert _run("status", "S0") == 3
+    assert "the service was stopped at 20" in capsys.readouterr().out
+    assert _run("status", "--json") == 3
+    answer = orjson.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["streams"]["stale"]) == ("stopped", 2)
+    assert answer["stopped_at"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("states", [{0: "stopped", 1: "running"}, {0: "down"}])
+def test_service_of_which_a_shard_runs_or_has_crashed_was_not_stopped(
+    configured: str, capsys: pytest.CaptureFixture[str], states: dict[int, str]
+) -> None:
+    """Only the orderly end of all of it is one."""
+    asyncio.run(_publish(configured, ["stale"]))
+    asyncio.run(_publish_shards(configured, states))
+
+    assert _run("status", "--json") == 3
+    answer = orjson.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["stopped_at"]) == ("degraded", None)
+
+
+def test_status_is_told_as_json(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything that the tables show, of the service and of one symbol."""
+    asyncio.run(_publish(configured, ["live", "stale"]))
+    asyncio.run(_publish_shards(configured, {0: "running"}))
+
+    assert _run("status", "--json") == 3
+    answer = orjson.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["sentence"]) == ("degraded", "1 of 2 streams are not fresh")
+    assert answer["streams"] == {"all": 2, "well": 1, "live": 1, "stale": 1}
+    assert [row["symbol"] for row in answer["not_live"]] == ["S1"]
+    assert answer["shards"][0]["state"] == "running"
+    assert answer["gaps"] == {"open": 0, "not_repaired": {}}
+    assert answer["storage"]["bytes"] > 0
+
+    assert _run("status", "S0", "--json") == 0
+    answer = orjson.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["streams"][0]["kind"]) == ("well", "trade")
+    assert _run("status", "NOPE", "--json") == 3
+    assert orjson.loads(capsys.readouterr().out)["verdict"] == "unknown"
+
+
+def test_status_of_a_database_that_is_not_ours_is_an_error(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentence instead of a traceback, from everything that looks."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", database_url)
+
+    for command in (("status",), ("status", "BTCUSDT"), ("top", "--looks", "1"), ("gaps",)):
+        assert _run(*command) == 1
+        assert "does not exist" in capsys.readouterr().err
+
+
+def test_status_is_watched_line_by_line(configured: str) -> None:
+    """With --json each look is a line, and an interrupt ends it."""
+    asyncio.run(_publish(configured, ["live"]))
+
+    lines = _first_lines(["status", "--watch", "--json"], 2)
+
+    assert [orjson.loads(line)["verdict"] for line in lines] == ["well", "well"]
+
+
+def test_top_shows_what_is_there_and_ends(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal each look is written below the one before."""
+    asyncio.run(_publish(configured, ["live", "stale", "quiet"]))
+    asyncio.run(_publish_shards(configured, {0: "running"}))
+    asyncio.run(_connect_feed(configured))
+
+    assert _run("top", "--looks", "2", "--every", "0.2") == 0
+    told = capsys.readouterr().out
+    assert told.count("spot:S1:trade") == 2
+    assert "spot:S2:trade" not in told
+    assert "shard 0, feed 3" in told
+    assert "1 of 3 streams are not fresh" in told
+
+
+def test_top_into_a_pipe_ends_when_it_is_told_to(configured: str) -> None:
+    """SIGTERM and Ctrl-C are its orderly end."""
+    asyncio.run(_publish(configured, ["live"]))
+
+    lines = _first_lines(["top", "--every", "0.2"], 2)
+
+    assert "all 1 streams are fresh" in lines[0]
+
+
+def _first_lines(arguments: list[str], count: int) -> list[str]:
+    """So many lines of a command's output; it is then told to end, and must."""
+    command = [sys.executable, "-m", "ingest", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(count)]
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(timeout=30) == (130 if arguments[0] == "status" else 0)
+    return lines
+
+
 def test_status_of_a_symbol_that_is_not_ingested_says_so(
     configured: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,14 +406,14 @@ def test_server_and_its_losses_are_told(
     assert "nothing can become a hypertable" in capsys.readouterr().err
 
 
-async def _publish(url: str, states: list[str]) -> None:
+async def _publish(url: str, states: list[str], *, diagnosis: str = "stream_silent") -> None:
     rows = [
         StreamRow(
             key=StreamKey("spot", f"S{number}", "trade"),
             shard=0,
             feed="0",
             state=state,
-            diagnosis="" if state == "live" else "stream_silent",
+            diagnosis="" if state == "live" else diagnosis,
             last_event_us=T0_US,
             last_recv_us=T0_US,
             last_commit_us=T0_US,
@@ -313,6 +426,26 @@ async def _publish(url: str, states: list[str]) -> None:
     ]
     async with PostgresSink.opened(url, connections=1) as sink:
         await sink.publish_stream_states(rows)
+
+
+async def _publish_shards(url: str, states: Mapping[int, str]) -> None:
+    rows = [ShardRow(shard, 7, state, T0_US, 0, T0_US, 1.5, 10, 0, 0) for shard, state in states.items()]
+    async with PostgresSink.opened(url, connections=1) as sink:
+        await sink.publish_shards(rows)
+
+
+async def _age_shards(url: str) -> None:
+    async with PostgresSink.opened(url, connections=1) as sink, sink.session() as connection:
+        await connection.execute("UPDATE ops.shards SET updated_at = updated_at - interval '1 hour'")
+
+
+async def _connect_feed(url: str) -> None:
+    async with PostgresSink.opened(url, connections=1) as sink, sink.session() as connection:
+        await connection.execute("UPDATE ops.shards SET started_at = now() - interval '1 hour'")
+        await connection.execute(
+            "INSERT INTO ops.feed_sessions (market, feed, shard, url, connected_at, streams)"
+            " VALUES ('spot', '3', 0, 'ws://x', now(), 9)"
+        )
 
 
 async def _save(url: str, key: StreamKey, rhythm: Rhythm) -> None:

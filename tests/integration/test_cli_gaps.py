@@ -101,3 +101,30 @@ def test_names_and_ids_are_whole_in_a_file(configured: str, capsys: pytest.Captu
 def test_unknown_state_is_wrong_use(configured: str) -> None:
     """Exit code 2."""
     assert _run("--state", "lost") == 2
+
+
+def test_gaps_are_summed_up_by_kind_cause_and_state(
+    configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was missed, why, how much, and what became of it; open ones first."""
+    asyncio.run(_write(configured))
+
+    assert _run("--summary", "--json") == 3
+    rows = orjson.loads(capsys.readouterr().out)
+    assert rows[0]["state"] == "open"
+    assert {(row["kind"], row["state"]): (row["gaps"], row["ids"]) for row in rows} == {
+        ("trade", "open"): (1, 5),
+        ("trade", "repaired"): (1, 3),
+        ("depth", "unrepairable"): (1, 5),
+    }
+    assert _run("--summary", "ethusdt") == 0
+    assert "disconnect" in capsys.readouterr().out
+
+
+def test_gaps_are_chosen_by_time(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that ended or were noticed since; the exit code is about them."""
+    asyncio.run(_write(configured))
+
+    assert _run("--since", "2030-01-01") == 0
+    assert "no such gap" in capsys.readouterr().out
+    assert _run("--since", "2026-01-01") == 3

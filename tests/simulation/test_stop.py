@@ -62,6 +62,7 @@ def test_sigterm_ends_everything_and_loses_nothing(tmp_path: Path, double: Doubl
         with database_alone(service):
             assert_all_received_is_stored(service)
             assert_nothing_twice(service)
+            assert_end_is_told(service)
 
 
 def assert_all_received_is_stored(service: Service) -> None:
@@ -71,6 +72,13 @@ def assert_all_received_is_stored(service: Service) -> None:
     tables = ("trades", "agg_trades", "book_tickers", "depth_deltas")
     stored = sum(service.value(f"SELECT count(*) FROM spot.{table}") for table in tables)
     assert stored == sum(row["messages"] for row in sessions) - len(sessions)
+
+
+def assert_end_is_told(service: Service) -> None:
+    """Streams and shards say that the service was stopped, and not that something is broken."""
+    streams = service.rows("SELECT DISTINCT state, diagnosis FROM ops.stream_freshness")
+    assert [tuple(row.values()) for row in streams] == [("stale", "service_stopped")]
+    assert {row["state"] for row in service.rows("SELECT state FROM ops.shards")} == {"stopped"}
 
 
 @pytest.fixture(scope="module")

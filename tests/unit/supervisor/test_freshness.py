@@ -263,3 +263,14 @@ def test_stream_with_two_lines_is_as_fresh_as_the_better_one() -> None:
     assert shown(a_board({BTC_TRADE: old}), replace(wedged, identity=a_board(shard=1).identity)) == [(0, "")]
     assert shown(a_board({BTC_TRADE: old}), a_board({BTC_TRADE: new}, shard=1)) == [(1, "")]
     assert shown(a_board({BTC_TRADE: new}), a_board({BTC_TRADE: alike}, shard=1)) == [(0, "")]
+
+
+def test_service_that_was_stopped_says_so_of_every_stream() -> None:
+    """Whatever its shards' boards say, and however they ended; ages stay what they are."""
+    wedged = a_shard(a_board({ETH_TRADE: a_stream()}, shard=1, beat_age_s=60), running=False)
+    facts = replace(some_facts(a_shard(a_board({BTC_TRADE: a_stream(age_s=3.0)})), wedged), is_stopped=True)
+
+    rows = judge_all(facts)
+
+    assert [verdict(row) for row in rows] == [("stale", "service_stopped")] * 2
+    assert rows[0].age_s == 3.0

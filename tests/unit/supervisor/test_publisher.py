@@ -9,7 +9,7 @@ from ingest.board.layout import Diagnosis, StreamState
 from ingest.errors import RowsRefused, StoreUnavailable
 from ingest.store.publish import StreamRow as TableRow
 from ingest.supervisor.freshness import StreamFreshness, judge_all
-from ingest.supervisor.publisher import FreshnessPublisher, table_row
+from ingest.supervisor.publisher import FreshnessPublisher, shard_row, table_row
 from tests.unit.board.builders import (
     BTC_TRADE,
     a_board,
@@ -47,6 +47,15 @@ def test_published_row_of_a_stream_on_no_feed_names_none() -> None:
     board = a_board({BTC_TRADE: never_seen()._replace(feed=-1)})
 
     assert [table_row(row).feed for row in judge_all(some_facts(a_shard(board)))] == [""]
+
+
+def test_shard_that_is_not_there_is_down_unless_the_service_was_stopped() -> None:
+    """Nobody shall take an orderly end for a crash."""
+    ended = a_shard(a_board(), running=False)
+
+    assert shard_row(ended).state == "down"
+    assert shard_row(ended, is_stopped=True).state == "stopped"
+    assert shard_row(a_shard(a_board()), is_stopped=True).state == "running"
 
 
 class TableThatFails:
