@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema lock hooks clean
+.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -94,6 +94,12 @@ notebooks: $(DEV)  ## JupyterLab on the service's database, or on a demo session
 
 schema: $(DEV)  ## write sql/SCHEMA.md anew, from a migrated database
 	@$(PY) -m tests.catalog
+
+docs: $(DEV)  ## write the configuration reference and the annotated ingest.toml anew, from the code
+	@$(PY) -m ingest config --reference > ingest/docs/configuration.md.new
+	@mv ingest/docs/configuration.md.new ingest/docs/configuration.md
+	@$(PY) -m ingest config --template > ingest/docs/ingest.toml.new
+	@mv ingest/docs/ingest.toml.new ingest/docs/ingest.toml
 
 lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
 	@UPGRADE=$(UPGRADE) .ci/lock

@@ -16,6 +16,7 @@ _COMMANDS = MappingProxyType(
         "demo": "ingest.cli.demo",
         "simulate": "ingest.cli.simulate",
         "migrate": "ingest.cli.migrate",
+        "config": "ingest.cli.config",
         "status": "ingest.cli.status",
         "top": "ingest.cli.top",
         "book": "ingest.cli.book",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import Settings, TopSymbols, load_settings
+from ingest.config import Settings, TopSymbols, load_settings, proxy_variables, sources
 from ingest.errors import ConfigError
 from ingest.feed.rotation import QuietTime, Rotation
 
@@ -224,15 +224,28 @@ def test_unknown_edition_is_refused() -> None:
         load_settings(environment={"INGEST_DATABASE_TIMESCALE": "community"})
 
 
-def test_readme_shows_every_key_with_its_default() -> None:
-    """The block in the README is a configuration that changes nothing, and leaves nothing out."""
+def test_what_the_readme_shows_is_the_default() -> None:
+    """Its block has what one needs first, and changes nothing; the reference has the rest."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     shown = tomllib.loads("[database]" + readme.partition("```toml\n[database]")[2].partition("```")[0])
 
     assert Settings.model_validate(shown) == Settings()
-    # `[usdm]` can only be off.
-    keys = {name: set(section) for name, section in Settings().model_dump().items() if name != "usdm"}
-    assert {name: set(section) for name, section in shown.items()} == keys
+
+
+def test_what_is_read_is_told_without_values(tmp_path: Path) -> None:
+    """The file, and the names of variables that are settings."""
+    path = _file(tmp_path, "")
+    environment = {"INGEST_DATABASE_URL": "postgresql://x", "INGEST_TEST_X": "1", "PATH": "/bin"}
+
+    assert sources(path, environment) == [str(path), "INGEST_DATABASE_URL"]
+    assert sources(None, {"INGEST_CONFIG": str(path)}) == [str(path)]
+
+
+def test_variables_that_name_a_proxy_are_found_in_either_spelling() -> None:
+    """Empty ones name none."""
+    environment = {"HTTPS_PROXY": "http://u:p@proxy", "http_proxy": "x", "ALL_PROXY": "", "NO_PROXY": "*"}
+
+    assert proxy_variables(environment) == ["HTTPS_PROXY", "http_proxy"]
 
 
 def test_quiet_time_of_day_is_read_and_checked() -> None:
