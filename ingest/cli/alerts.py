@@ -98,7 +98,7 @@ async def _present_letters(settings: Settings) -> list[Letter]:
     rules = at_once(chosen.rules)
     desk = AlertDesk(rules, chosen.limits.without_waiting())
     notices = desk.consider(evaluate(rules, facts), facts.now_s, SystemClock().wall_ns() // 1_000)
-    return [write_letter(notice, name=chosen.name) for notice in notices]
+    return [write_letter(notice, name=chosen.name, runbook=chosen.runbook) for notice in notices]
 
 
 async def _facts(settings: Settings) -> AlertFacts:

@@ -139,7 +139,13 @@ async def _check(
     verdict = await _verdict(settings, limits, deadline_s * _READING_SHARE)
     alerts = settings.alerts
     before = _remembered(state_file)
-    step = next_step(before, verdict, name=alerts.name, remind_every_s=alerts.remind_every_s)
+    step = next_step(
+        before,
+        verdict,
+        name=alerts.name,
+        remind_every_s=alerts.remind_every_s,
+        runbook=alerts.runbook_url,
+    )
     sent = step.letter is not None and await _send(settings, targets, step.letter, end_s - loop.time())
     after = step.if_sent if sent else step.if_not
     if after != before:

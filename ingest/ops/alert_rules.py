@@ -49,6 +49,11 @@ class RuleName(StrEnum):
     EXCHANGE_DOWN = "exchange_down"
     TABLE_NOT_WRITTEN = "table_not_written"
 
+    @property
+    def anchor(self) -> str:
+        """Its entry in the runbook."""
+        return self.replace("_", "-")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:

@@ -32,7 +32,7 @@ from ingest.ops.alert_rules import (
     evaluate,
     make_rules,
 )
-from ingest.ops.notices import Letter, Tone, write_letter
+from ingest.ops.notices import RUNBOOK, Letter, Tone, anchors_of, write_letter
 from ingest.ops.targets import NotDelivered, Target
 from ingest.store.retrying import RetryPolicy
 
@@ -55,6 +55,7 @@ class AlertSettings:
     """What configuration says about alerts. No URL: the log alone is told."""
 
     name: str = "ingest"
+    runbook: str = RUNBOOK
     urls: tuple[SecretStr, ...] = ()
     rules: tuple[Rule, ...] = DEFAULT_RULES
     limits: DeskLimits = field(default_factory=DeskLimits)
@@ -68,6 +69,7 @@ def alert_settings(settings: Settings) -> AlertSettings:
     disabled = tuple(RuleName(name) for name in alerts.disabled)
     return AlertSettings(
         name=alerts.name,
+        runbook=alerts.runbook_url or RUNBOOK,
         urls=tuple(alerts.urls),
         rules=make_rules(AlertThresholds(**thresholds, disabled=disabled)),
         limits=DeskLimits(
@@ -217,7 +219,7 @@ class Alerts:
         """Judge the facts and put what is to be told on its way; about once a second, never blocks."""
         active = evaluate(self._settings.rules, facts, self._desk.standing)
         for notice in self._desk.consider(active, facts.now_s, self._clock.wall_ns() // 1_000):
-            letter = write_letter(notice, name=self._settings.name)
+            letter = write_letter(notice, name=self._settings.name, runbook=self._settings.runbook)
             _note(notice, letter)
             self.delivery.offer(letter)
 
@@ -241,4 +243,5 @@ def _note(notice: Notice, letter: Letter) -> None:
     if notice.kind is NoticeKind.RECOVERED:
         tell = log.info
     where = [item.alert.key for item in notice.items[:20]]
-    tell(f"alert.{notice.kind}", subject=letter.subject, alerts=where, count=len(notice.items))
+    more = {"runbook": anchors[0]} if (anchors := anchors_of(notice)) else {}
+    tell(f"alert.{notice.kind}", subject=letter.subject, alerts=where, count=len(notice.items), **more)

@@ -26,8 +26,11 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ingest.ops.hours import ALWAYS, Window, open_for_s
-from ingest.ops.notices import Letter, Tone, make_letter, places_to_look
+from ingest.ops.notices import RUNBOOK, Letter, Tone, make_letter, places_to_look, what_to_do
 from ingest.ops.rule_texts import Places, span, utc
+
+ANCHOR: Final = "dead-mans-switch"
+"""Its entry in the runbook."""
 
 
 class Finding(StrEnum):
@@ -150,8 +153,13 @@ class Step:
     if_not: Remembered | None
 
 
-def next_step(before: Remembered | None, verdict: Verdict, *, name: str, remind_every_s: float) -> Step:
-    """Whom to tell what. `before` is what the last run remembered, None when all was well."""
+def next_step(
+    before: Remembered | None, verdict: Verdict, *, name: str, remind_every_s: float, runbook: str = RUNBOOK
+) -> Step:
+    """Whom to tell what. `before` is what the last run remembered, None when all was well.
+
+    `runbook` is where its entries are found.
+    """
     if verdict.finding is Finding.NOT_JUDGED:
         return Step(None, before, before)
     if verdict.finding is Finding.FRESH:
@@ -160,7 +168,7 @@ def next_step(before: Remembered | None, verdict: Verdict, *, name: str, remind_
     lasting = before or Remembered(finding=verdict.finding, since_us=began_us)
     if lasting.told_us is not None and verdict.at_us - lasting.told_us < remind_every_s * 1e6:
         return Step(None, lasting, lasting)
-    letter = _trouble(verdict, lasting, name=name)
+    letter = _trouble(verdict, lasting, name=name, runbook=runbook)
     return Step(letter, replace(lasting, told_us=verdict.at_us), lasting)
 
 
@@ -223,12 +231,13 @@ _TRIED: Final = (
 )
 
 
-def _trouble(verdict: Verdict, lasting: Remembered, *, name: str) -> Letter:
+def _trouble(verdict: Verdict, lasting: Remembered, *, name: str, runbook: str) -> Letter:
     found = (
         f"The dead man's switch, which looks at the database alone, found at {utc(verdict.at_us)}: "
         f"{verdict.reason}. It began at {utc(lasting.since_us)}, as far as this check can tell."
     )
-    paragraphs = (found, _CONSEQUENCE, _TRIED, places_to_look(_PLACES[verdict.finding]))
+    look, do = places_to_look(_PLACES[verdict.finding]), what_to_do([ANCHOR], runbook)
+    paragraphs = (found, _CONSEQUENCE, _TRIED, look, *do)
     still = "Still: " if lasting.told_us is not None else ""
     subject = f"CRITICAL: {still}{_SUBJECTS[verdict.finding]}"
     return make_letter(subject, paragraphs, name=name, tone=Tone.CRITICAL)

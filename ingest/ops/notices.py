@@ -22,6 +22,8 @@ from ingest.ops.rule_texts import (
     utc,
 )
 
+RUNBOOK: Final = "ingest/docs/runbook.md"
+"""In the package; an address where people can read it is a matter of configuration."""
 MAX_LINES: Final = 20
 """Alerts that one letter names; the others are counted."""
 
@@ -43,12 +45,32 @@ class Letter(NamedTuple):
     tone: Tone
 
 
-def write_letter(notice: Notice, *, name: str) -> Letter:
-    """The notice in words; `name` is that of this installation and begins the subject."""
+def write_letter(notice: Notice, *, name: str, runbook: str = RUNBOOK) -> Letter:
+    """The notice in words; `name` is that of this installation and begins the subject.
+
+    `runbook` is where its entries are found: what is wrong is told with a link to what to do.
+    """
     subject, paragraphs = _WRITERS[notice.kind](notice)
     tone = tone_of(notice)
     mark = "CRITICAL: " if tone is Tone.CRITICAL else ""
-    return make_letter(f"{mark}{sentence(subject)}", paragraphs, name=name, tone=tone)
+    told = (*paragraphs, *what_to_do(anchors_of(notice), runbook))
+    return make_letter(f"{mark}{sentence(subject)}", told, name=name, tone=tone)
+
+
+def anchors_of(notice: Notice) -> list[str]:
+    """The entries of the runbook that a notice leads to; none for what is over."""
+    if notice.kind is NoticeKind.RECOVERED:
+        return []
+    if notice.kind is NoticeKind.SUMMARY:
+        return list(dict.fromkeys(anchor for part in notice.folded for anchor in anchors_of(part)))
+    return [notice.rule.anchor] if notice.rule is not None else []
+
+
+def what_to_do(anchors: Sequence[str], runbook: str = RUNBOOK) -> list[str]:
+    """A paragraph with the entries of the runbook, or none."""
+    if not anchors:
+        return []
+    return ["What to do:\n" + "\n".join(f"  {runbook or RUNBOOK}#{anchor}" for anchor in anchors)]
 
 
 def trial_letter(*, name: str, at_us: int) -> Letter:

@@ -182,3 +182,26 @@ def test_offsets_have_the_unit_that_fits(seconds: float, text: str) -> None:
     assert letter(a_notice(Item(alert, T0_US, 40.0))).subject == (
         f"[prod] The clock is {text} behind the exchange's"
     )
+
+
+def test_letter_leads_to_the_runbook() -> None:
+    """To the entry of its rule, wherever the runbook is shown; good news leads nowhere."""
+    assert "What to do:\n  ingest/docs/runbook.md#stream-stale\n" in letter(a_notice()).body
+    elsewhere = write_letter(a_notice(), name="prod", runbook="https://wiki.example/runbook").body
+    assert "https://wiki.example/runbook#stream-stale" in elsewhere
+    assert "What to do" not in letter(a_notice(kind=NoticeKind.RECOVERED)).body
+
+
+def test_summary_leads_to_each_entry_once() -> None:
+    """The gravest first."""
+    clock = a_notice(Item(an_alert("", RuleName.CLOCK_OFFSET), T0_US, 31.0))
+    summary = Notice(
+        kind=NoticeKind.SUMMARY,
+        severity=Severity.WARNING,
+        at_us=T0_US,
+        rule=None,
+        items=(),
+        folded=(clock, a_notice(), a_notice()),
+    )
+
+    assert letter(summary).body.count("#clock-offset\n  ingest/docs/runbook.md#stream-stale") == 1
