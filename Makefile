@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs lock hooks clean
+.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -29,6 +29,9 @@ run: $(RUNTIME)  ## the service against live Binance, into the embedded PostgreS
 
 status: $(RUNTIME)  ## how fresh every stream is (while `make run` runs, or after)
 	@$(INGEST) status $(ARGS)
+
+doctor: $(RUNTIME)  ## can the service work here, and if not, what is to be done?
+	@$(INGEST) doctor $(ARGS)
 
 simulate: $(RUNTIME)  ## the exchange double alone
 	@$(INGEST) simulate $(ARGS)

@@ -17,6 +17,7 @@ _COMMANDS = MappingProxyType(
         "simulate": "ingest.cli.simulate",
         "migrate": "ingest.cli.migrate",
         "config": "ingest.cli.config",
+        "doctor": "ingest.cli.doctor",
         "status": "ingest.cli.status",
         "top": "ingest.cli.top",
         "book": "ingest.cli.book",

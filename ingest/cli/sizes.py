@@ -11,8 +11,8 @@ from ingest.clock import SystemClock
 from ingest.config import Settings
 from ingest.store.sizes import RelationSize, relation_sizes, size_history
 from ingest.supervisor.database import embedded_folder
-from ingest.supervisor.forecast import DAY_S, Growth, full_in_s, growth_bytes_per_s
-from ingest.supervisor.storage import HISTORY
+from ingest.supervisor.forecast import DAY_S, growth_bytes_per_s
+from ingest.supervisor.storage import HISTORY, lasts_s
 
 if TYPE_CHECKING:
     from ingest.cli.tables import Connection
@@ -72,17 +72,10 @@ def _room(storage: Storage) -> str:
     if storage.free_bytes is None:
         return "how much room its server has is not known here"
     free = f"{amount(storage.free_bytes)} free"
-    if not storage.growth_bytes_per_s:
+    left_s = lasts_s(storage.sizes, storage.growth_bytes_per_s, storage.free_bytes, storage.now_s)
+    if left_s is None:
         return f"{free}; how fast it grows is known after ten minutes"
-    growths = (
-        Growth(storage.growth_bytes_per_s[size.relation], size.grows_for_s(storage.now_s))
-        for size in storage.sizes
-        if size.relation in storage.growth_bytes_per_s
-    )
-    lasts_s = full_in_s(growths, storage.free_bytes)
-    return (
-        f"{free}, at this rate {'never full' if lasts_s == inf else f'full in {lasts_s / DAY_S:,.1f} days'}"
-    )
+    return f"{free}, at this rate {'never full' if left_s == inf else f'full in {left_s / DAY_S:,.1f} days'}"
 
 
 def amount(size_bytes: float) -> str:

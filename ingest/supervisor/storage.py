@@ -106,7 +106,7 @@ class StorageWatch:
             sizes=sizes,
             growth_bytes_per_s=growth,
             free_bytes=free_bytes,
-            full_in_s=self._full_in_s(sizes, growth, free_bytes.get(DATABASE), now_s),
+            full_in_s=lasts_s(sizes, growth, free_bytes.get(DATABASE), now_s),
         )
 
     def _add(self, sizes: Sequence[RelationSize], now_s: float) -> None:
@@ -125,18 +125,14 @@ class StorageWatch:
                 log.warning("storage.disk_not_asked", folder=str(folder), error=str(error))
         return found
 
-    def _full_in_s(
-        self,
-        sizes: Sequence[RelationSize],
-        growth: Mapping[str, float],
-        free_bytes: int | None,
-        now_s: float,
-    ) -> float | None:
-        if free_bytes is None or not growth:
-            return None
-        growths = (
-            Growth(growth[size.relation], size.grows_for_s(now_s))
-            for size in sizes
-            if size.relation in growth
-        )
-        return full_in_s(growths, free_bytes)
+
+def lasts_s(
+    sizes: Sequence[RelationSize], growth: Mapping[str, float], free_bytes: int | None, now_s: float
+) -> float | None:
+    """Seconds until so many bytes are used up, infinity for never; None when it cannot be told."""
+    if free_bytes is None or not growth:
+        return None
+    growths = (
+        Growth(growth[size.relation], size.grows_for_s(now_s)) for size in sizes if size.relation in growth
+    )
+    return full_in_s(growths, free_bytes)

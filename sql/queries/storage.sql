@@ -10,9 +10,12 @@ SELECT
     ) AS available,
     coalesce(
         (
+            -- By name: to_regclass wants a right that whoever only asks may lack.
             SELECT r.rolname::text
-            FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
-            WHERE c.oid = to_regclass('spot_raw.trades') AND NOT r.rolcanlogin
+            FROM pg_class AS c
+            JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            JOIN pg_roles AS r ON r.oid = c.relowner
+            WHERE n.nspname = 'spot_raw' AND c.relname = 'trades' AND NOT r.rolcanlogin
         ), ''
     ) AS jobless_owner;
 

@@ -209,7 +209,7 @@ async def test_writer_publishes_and_forgets(writer_url: str) -> None:
 
 _ROLE_OF_FILE = {
     **dict.fromkeys(
-        ("alerts", "audit", "books", "deadman", "export", "gaps", "reader", "sizes", "status"),
+        ("alerts", "audit", "books", "deadman", "doctor", "export", "gaps", "reader", "sizes", "status"),
         "ingest_reader",
     ),
     **dict.fromkeys(

@@ -70,6 +70,16 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
     assert set(links) <= set(ANCHORS)
 
 
+def test_findings_of_the_doctor_lead_somewhere() -> None:
+    """They name entries; nothing else in those modules is written like one."""
+    modules = (ROOT / "ingest" / "doctor").glob("*.py")
+    texts = [module.read_text(encoding="utf-8") for module in modules]
+    named = {name for text in texts for name in re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', text)}
+
+    assert len(named) > 15
+    assert named - {"utf-8"} <= set(ANCHORS)
+
+
 def test_links_from_elsewhere_lead_somewhere() -> None:
     """From the README, the sources, and whatever is deployed."""
     places = [ROOT / "README.md", *(ROOT / "ingest").rglob("*.py"), *(ROOT / "k8s").rglob("*.y*ml")]
