@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs lock hooks clean
+.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs rules lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -41,6 +41,7 @@ migrate: $(RUNTIME)  ## bring the database's schema up to date
 
 test: $(DEV)  ## all tests (ARGS="-k book" for some; WORKERS=0: in one process, for a debugger)
 	@.ci/timescale || true
+	@.ci/deploytools || true
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 cov: $(DEV)  ## all tests with branch coverage, child processes included
@@ -103,6 +104,9 @@ docs: $(DEV)  ## write the configuration reference and the annotated ingest.toml
 	@mv ingest/docs/configuration.md.new ingest/docs/configuration.md
 	@$(PY) -m ingest config --template > ingest/docs/ingest.toml.new
 	@mv ingest/docs/ingest.toml.new ingest/docs/ingest.toml
+
+rules: $(DEV)  ## write k8s/prometheus/prometheusrule.yaml anew, from rules.yaml
+	@$(PY) -m tests.deploy.prometheus_rule
 
 lock: $(DEV)  ## write the lock files anew (UPGRADE=1: with the newest versions)
 	@UPGRADE=$(UPGRADE) .ci/lock
