@@ -89,11 +89,10 @@ def settings_in(found: Pod, folder: Path) -> Settings:
     file.write_text(config_map["data"]["ingest.toml"], encoding="utf-8")
     password = folder / "password"
     password.write_text("secret", encoding="utf-8")
-    environment = {each["name"]: each.get("value", "") for each in found.container["env"]}
+    environment = {each["name"]: each["value"] for each in found.container["env"] if "value" in each}
     assert environment.pop("INGEST_CONFIG") == "/etc/ingest/ingest.toml"
     environment |= {
         "INGEST_DATABASE_URL": "postgresql://somebody@database/market",
         "INGEST_DATABASE_PASSWORD_FILE": str(password),
     }
-    environment.pop("INGEST_ALERTS_URLS", None)
     return load_settings(file, environment)

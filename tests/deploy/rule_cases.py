@@ -41,6 +41,7 @@ def job(name: str, *labels: str) -> str:
 
 
 MIGRATION = job("kube_job_status_failed", 'job_name="ingest-migrate"')
+MADE = job("kube_cronjob_created", 'cronjob="ingest-deadman"')
 DEADMAN = job("kube_cronjob_status_last_successful_time", 'cronjob="ingest-deadman"')
 LETTERS = ("ingest_alert_letters_given_up_total", "ingest_alert_letters_dropped_total")
 _STEADY = f"0+0x{LONG}"
@@ -98,6 +99,7 @@ WELL: dict[str, str] = {
     on_feed("reconnects_total", 'reason="rotation"'): f"0+1x{LONG}",
     MIGRATION: f"0x{LONG}",
     DEADMAN: f"0+15x{LONG}",
+    MADE: f"0x{LONG}",
 }
 
 
@@ -525,6 +527,15 @@ CASES = (
         "DeadmanFailed",
         "critical",
         {DEADMAN: f"0x{LONG}"},
+        14,
+        20,
+        "The dead man's switch has not found the database fed for 20m 0s",
+        labels='cronjob="ingest-deadman"',
+    ),
+    Case(
+        "DeadmanFailed",
+        "critical",
+        {DEADMAN: f"_x{LONG}"},
         14,
         20,
         "The dead man's switch has not found the database fed for 20m 0s",

@@ -16,7 +16,8 @@ FOLDERS = ("base", "database", "prometheus", "grafana", *OVERLAYS)
 VERSIONS = ("1.34", "1.35", "1.36", "1.37")
 """The oldest has what `unhealthyPodEvictionPolicy` and the retention of claims need."""
 OPERATOR = "monitoring.coreos.com/v1"
-SECRETS = {"ingest-owner", "ingest-writer", "ingest-reader", "ingest-alerts"}
+OPTIONAL = {"ingest-alerts", "ingest-http"}
+SECRETS = {"ingest-owner", "ingest-writer", "ingest-reader"}
 START_AND_STOP_S = 10
 KILL_S = 5
 
@@ -72,7 +73,7 @@ def test_judgement_finds_a_misspelt_field(kind: str) -> None:
 def test_names_that_resources_call_each_other_by_are_there(overlay: str) -> None:
     """Claims and configurations exist; secrets too, or they are the ones that the README has made."""
     have = {(each["kind"], each["metadata"]["name"]) for each in rendered(overlay)}
-    made_by_hand = SECRETS if overlay == "overlays/prod" else {"ingest-alerts"}
+    made_by_hand = OPTIONAL | (SECRETS if overlay == "overlays/prod" else set())
     for each in pods(overlay):
         for volume in each.spec["volumes"]:
             if "configMap" in volume:
@@ -84,8 +85,9 @@ def test_names_that_resources_call_each_other_by_are_there(overlay: str) -> None
                 assert ("Secret", name) in have or name in made_by_hand
         for variable in each.container["env"]:
             if "valueFrom" in variable:
-                name = variable["valueFrom"]["secretKeyRef"]["name"]
-                assert ("Secret", name) in have or name in made_by_hand
+                secret = variable["valueFrom"]["secretKeyRef"]
+                assert ("Secret", secret["name"]) in have or secret["name"] in made_by_hand
+                assert secret.get("optional", False) == (secret["name"] in OPTIONAL)
         assert each.spec.get("serviceAccountName", "ingest") == "ingest"
     assert ("ServiceAccount", "ingest") in have
 

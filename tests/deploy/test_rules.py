@@ -16,7 +16,12 @@ from tests.deploy.tools import REPOSITORY, RULES, prometheus_program, rules, run
 ALERTS = [rule for rule in rules() if "alert" in rule]
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 RUNBOOK = REPOSITORY / "ingest" / "docs" / "runbook.md"
-OF_OTHERS = {"up", "kube_job_status_failed", "kube_cronjob_status_last_successful_time"}
+OF_OTHERS = {
+    "up",
+    "kube_job_status_failed",
+    "kube_cronjob_status_last_successful_time",
+    "kube_cronjob_created",
+}
 ALWAYS = "DeadMansSwitch"
 
 _METRIC = re.compile(r"\b(?:ingest(?:_[a-z0-9_]+|:[a-z0-9_:]+)|kube_[a-z_]+|up)\b")
