@@ -13,6 +13,9 @@ FILES = sorted(FOLDER.glob("*.json"))
 METRICS = {"type": "prometheus", "uid": "${metrics}"}
 DATABASE = {"type": "grafana-postgresql-datasource", "uid": "${database}"}
 
+GOOD_TO_BE_EMPTY = {"none", "nowhere", "not foreseen", "redundancy = 1"}
+"""What panels say that are empty while all is well; what else is said instead is trouble, or soon gone."""
+
 _INTERVAL_S = 10
 _ALIAS = re.compile(r"\$__timeGroupAlias\((\w+), \$__interval\)")
 _FILTER = re.compile(r"\$__timeFilter\((\w+)\)")
@@ -30,8 +33,8 @@ class Query(NamedTuple):
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether the panel has words for it."""
-        return bool(self.panel["fieldConfig"]["defaults"].get("noValue"))
+        """Whether the panel is, while all is well."""
+        return self.panel["fieldConfig"]["defaults"].get("noValue") in GOOD_TO_BE_EMPTY
 
     @property
     def is_sql(self) -> bool:

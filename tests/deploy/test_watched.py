@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,13 @@ from tests.simulation.service import Double, Service, a_double, a_service, free_
 QUERIES = [*queries()]
 KINDS = "trade agg_trade book_ticker depth kline_1m mini_ticker".split()
 NONEMPTY_S = 90.0
+EMPTY = {
+    # Hours of samples make a forecast; repairs are quick here; candles shall not differ.
+    "overview: Database disk full in A",
+    "quality: Gaps that are open A",
+    "quality: Where our candles and the exchange's differ A",
+}
+UNKNOWN_HERE = {"ingest_disk_full_in_seconds"}
 SPAN_S = 60
 _STOP_S = 20
 _ASK_S = 30.0
@@ -68,7 +76,10 @@ class Prometheus:
                 return json.loads(answer.read())["data"]
         except urllib.error.HTTPError as error:
             with error:
-                raise AssertionError(error.read().decode()) from None
+                said = error.read().decode()
+            # It answers so while it starts.
+            is_starting = error.code == HTTPStatus.SERVICE_UNAVAILABLE
+            raise (ConnectionError if is_starting else AssertionError)(said) from None
 
     def now_s(self) -> float:
         """Its own time."""
@@ -84,6 +95,7 @@ class Prometheus:
 
 
 class Stage(NamedTuple):
+    double: Double
     service: Service
     prometheus: Prometheus
 
@@ -93,7 +105,7 @@ def misbehave(double: Double) -> None:
     double.fault("reset", connection=1)
     double.fault("malformed", n=5)
     double.fault("duplicate", kind="trade", fraction=0.2, for_s=20.0)
-    double.fault("mute_stream", symbol="BTCUSDT", kind="depth", until="reconnect")
+    double.fault("mute_stream", symbol="ETHUSDT", kind="trade", for_s=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +114,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     prometheus_program("prometheus")
     folder = tmp_path_factory.mktemp("watched")
     sections: dict[str, Mapping[str, object]] = {
-        "spot": {"symbols": "*", "kinds": KINDS, "streams_per_feed": 16, "audit_every_s": 1},
+        "spot": {"symbols": "*", "kinds": KINDS, "redundancy": 2, "streams_per_feed": 32, "audit_every_s": 1},
         "silence": {"sweep_every_s": 10, "fixed_s": dict.fromkeys(KINDS, 5)},
     }
     with (
@@ -116,7 +128,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             service.wait_books_live()
             misbehave(double)
             wait_until("Prometheus scrapes", lambda: prometheus.ask("query", query="ingest_ready")["result"])
-            yield Stage(service, prometheus)
+            yield Stage(double, service, prometheus)
         finally:
             prometheus.end()
 
@@ -178,16 +190,20 @@ def test_database_answers_the_panel(stage: Stage, query: Query) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_most_panels_with_words_for_nothing_have_something_to_say(stage: Stage) -> None:
-    """The faults were enough: what may be empty is seldom empty here, so those queries were tried, too."""
+def test_panels_that_are_empty_while_all_is_well_are_not_for_ever(stage: Stage) -> None:
+    """During faults nearly all of them have something to say, so those queries were tried, too."""
     optional = [query for query in QUERIES if query.may_be_empty]
 
-    def empty() -> list[str]:
-        return [
-            str(query) for query in optional if not (rows_of if query.is_sql else series_of)(stage, query)
-        ]
+    never = {str(query): query for query in optional}
 
-    wait_until("few are empty", lambda: len(empty()) <= 8, deadline_s=NONEMPTY_S)
+    def all_but_few_have_spoken() -> bool:
+        for name, query in [*never.items()]:
+            if (rows_of if query.is_sql else series_of)(stage, query):
+                del never[name]
+        return never.keys() <= EMPTY
+
+    misbehave(stage.double)
+    wait_until(f"more speak than all but {EMPTY}", all_but_few_have_spoken, deadline_s=NONEMPTY_S)
 
 
 @pytest.mark.timeout(600)
@@ -214,7 +230,7 @@ def test_annotations_are_rows_of_incidents(stage: Stage) -> None:
 @pytest.mark.timeout(600)
 def test_rules_find_the_metrics_that_they_name(stage: Stage) -> None:
     """Each has samples in a real scrape; no rule has failed; the one that always fires does."""
-    named = {name for rule in rules() for name in _METRIC.findall(rule["expr"])}
+    named = {name for rule in rules() for name in _METRIC.findall(rule["expr"])} - UNKNOWN_HERE
 
     def missing() -> set[str]:
         return {name for name in named if not stage.prometheus.ask("query", query=name)["result"]}
