@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from click.testing import CliRunner
 
 from ingest.cli import cli
 from ingest.store.embedded import EmbeddedPostgres
-from tests.deploy.tools import K8S, absent
+from ingest.store.embedded_binaries import locate_install
+from tests.deploy.tools import K8S
 from tests.plugin_database import with_database, with_user
 from tests.simulation.service import environment
 
@@ -44,7 +44,7 @@ async def told(url: str, statement: str) -> str:
 
 def run_script(url: str) -> None:
     """As the image of the database does at its first start."""
-    psql = shutil.which("psql") or absent("psql", "apt-get install postgresql-client")
+    psql = str(locate_install() / "bin" / "psql")
     done = subprocess.run(
         [psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", str(K8S / "database" / "users.sql"), url],
         env={**os.environ, **PASSWORDS},
