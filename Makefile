@@ -40,6 +40,7 @@ migrate: $(RUNTIME)  ## bring the database's schema up to date
 	@$(INGEST) migrate $(ARGS)
 
 test: $(DEV)  ## all tests (ARGS="-k book" for some; WORKERS=0: in one process, for a debugger)
+	@.ci/promtool || true
 	@.ci/timescale || true
 	@.ci/deploytools || true
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ingest.ops import deadman
+from ingest.config import Settings
 from ingest.ops.alert_rules import RuleName
+from ingest.ops.metric_table import METRICS
 from ingest.ops.notices import RUNBOOK
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +16,7 @@ TEXT = (ROOT / RUNBOOK).read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
 ENTRIES = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 
+ROLES = {"ingest_owner"}
 SYMPTOMS = (
     "connects-and-drops-every-few-seconds",
     "connects-and-nothing-comes",
@@ -78,6 +81,23 @@ def test_findings_of_the_doctor_lead_somewhere() -> None:
 
     assert len(named) > 15
     assert named - {"utf-8"} <= set(ANCHORS)
+
+
+def test_metrics_that_are_to_be_looked_at_are_exported() -> None:
+    """Nobody is sent to look for a number that there is not."""
+    named = set(re.findall(r"\bingest_[a-z0-9_]+", TEXT)) - ROLES
+
+    assert len(named) > 15
+    assert named <= {metric.name for metric in METRICS}
+
+
+def test_keys_that_are_to_be_changed_are_settings() -> None:
+    """Each is named with its section."""
+    named = re.findall(r"`\[([a-z_]+)\] ([a-z_]+)", TEXT)
+
+    assert len(named) > 10
+    for section, key in named:
+        assert key in type(getattr(Settings(), section)).model_fields
 
 
 def test_links_from_elsewhere_lead_somewhere() -> None:
