@@ -317,6 +317,17 @@ def test_production_brings_no_secret_along() -> None:
     )
 
 
+def test_alerts_of_production_lead_to_one_place_where_the_runbook_can_be_read(tmp_path: Path) -> None:
+    """A whole address, said once in the overlay; what the service itself sends leads there, too."""
+    (rules,) = of_kind("overlays/prod", "PrometheusRule")
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    address = settings_in(pod("overlays/prod", "ingest"), tmp_path).alerts.runbook_url
+
+    assert address.startswith("https://")
+    assert {alert["annotations"]["runbook_url"].partition("#")[0] for alert in alerts} == {address}
+    assert all(alert["annotations"]["runbook_url"].partition("#")[2] for alert in alerts)
+
+
 def test_one_image_is_named_once() -> None:
     """Migration, ingester and switch are of one version."""
     images = {each.container["image"] for each in pods("overlays/prod") if each.is_ours}
