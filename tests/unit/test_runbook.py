@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.ops import deadman
 from ingest.config import Settings
+from ingest.ops import deadman
 from ingest.ops.alert_rules import RuleName
 from ingest.ops.metric_table import METRICS
 from ingest.ops.notices import RUNBOOK
