@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos soak notebooks schema docs rules lock hooks clean
+.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos faults soak notebooks schema docs rules lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -90,6 +90,10 @@ silence-day: $(DEV)  ## a simulated day of 3000 streams, 1000 of them mute for a
 
 chaos: $(DEV)  ## every fault on a service of its own, and what it has cost (ARGS="--only shard-kill,reset")
 	@$(PY) -m tests.chaos $(ARGS)
+
+faults: $(DEV)  ## provoke faults and compare what everybody says of them: ingest/docs/faults.md (ARGS="--only cut")
+	@.ci/promtool
+	@$(PY) -m tests.verdicts $(ARGS)
 
 soak: $(DEV)  ## random faults from a seed for an hour (ARGS="--minutes 10 --seed 7")
 	@$(PY) -m tests.chaos.soak $(ARGS)

@@ -58,7 +58,7 @@ def doctor(as_json: bool, deadline_s: float, config_file: Path | None) -> int:
     )
     with asyncio.Runner() as runner:
         found = [ok("configuration", f"read from {read_from}"), *runner.run(examine(settings, around))]
-        _print(found, as_json=as_json)
+        _print(found, as_json=as_json, runbook=settings.alerts.runbook_url or RUNBOOK)
         code = EXIT_CODES[worst(found)]
         # A name lookup of the driver may hang for longer, and the loop waits for its threads.
         last_resort = threading.Timer(_GRACE_S, os._exit, (code,))
@@ -68,7 +68,7 @@ def doctor(as_json: bool, deadline_s: float, config_file: Path | None) -> int:
     return code
 
 
-def _print(found: Sequence[Finding], *, as_json: bool) -> None:
+def _print(found: Sequence[Finding], *, as_json: bool, runbook: str = RUNBOOK) -> None:
     if as_json:
         click.echo(orjson.dumps(_tree(found), option=orjson.OPT_INDENT_2).decode())
         return
@@ -79,7 +79,7 @@ def _print(found: Sequence[Finding], *, as_json: bool) -> None:
         if finding.advice:
             click.echo(f"{'':8} {'':{width}}  -> {finding.advice}")
         if finding.runbook:
-            click.echo(f"{'':8} {'':{width}}     {RUNBOOK}#{finding.runbook}")
+            click.echo(f"{'':8} {'':{width}}     {runbook}#{finding.runbook}")
     click.echo(summary(found))
 
 

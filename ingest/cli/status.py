@@ -57,7 +57,8 @@ def status(symbol: str | None, watch: bool, as_json: bool, config_file: Path | N
     """Print streams by kind, shards, disk, open incidents, and the streams that are not live.
 
     With SYMBOL: its streams, why their thresholds are what they are, and its newest incidents.
-    Exit code 0 when no stream is stale, recovering or starting and the table itself is fresh, else 3.
+    Exit code 0 when no stream is stale, recovering or starting, every shard works and the table itself is
+    fresh, else 3.
     """
     settings = load_settings(config_file)
     try:

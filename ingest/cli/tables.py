@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TABLE_OLD_S = 10.0
 """The freshness table is written each second; when it is older than this, nobody writes it."""
+_WORKS = "running"
+"""The state of a shard that receives and writes."""
 _NOT_LIVE_SHOWN = 20
 _INCIDENTS_SHOWN = 20
 _STREAMS_NAMED = 3
@@ -83,9 +85,14 @@ class Status(NamedTuple):
         if self.age_s > TABLE_OLD_S:
             age = seconds(self.age_s)
             return "away", f"the table was last written {age} ago: the supervisor is not running"
+        idle = [f"shard {row['shard']} is {row['state']}" for row in self.shards if row["state"] != _WORKS]
         if self.streams == 0 or self.well < self.streams:
-            return "degraded", f"{self.streams - self.well} of {self.streams} streams are not fresh"
-        return "well", f"all {self.streams} streams are fresh, or rightly silent"
+            late = f"{self.streams - self.well} of {self.streams} streams are not fresh"
+            return "degraded", "; ".join([late, *idle])
+        fresh = f"all {self.streams} streams are fresh, or rightly silent"
+        if idle:
+            return "degraded", f"{fresh}, but {', '.join(idle)}"
+        return "well", fresh
 
     @property
     def rows_committed(self) -> int:

@@ -55,7 +55,12 @@ def make_app(sources: HttpSources) -> web.Application:
     """The application, not yet served."""
     app = web.Application()
     app[_SOURCES] = sources
-    app[_REGISTRY] = make_registry(sources.facts, sources.vigil, per_stream=sources.per_stream_metrics)
+    app[_REGISTRY] = make_registry(
+        sources.facts,
+        sources.vigil,
+        per_stream=sources.per_stream_metrics,
+        kind_limits_s=sources.kind_limits_s,
+    )
     app.on_response_prepare.append(_never_cached)
     app.add_routes(
         [

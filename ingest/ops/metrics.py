@@ -7,7 +7,7 @@ that is not known (no board, never happened) has no sample: absent is not zero.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
@@ -42,29 +42,44 @@ class IngestCollector(Collector):
     """`facts` and `vigil` are called once for each scrape. `per_stream` adds two series for every stream."""
 
     def __init__(
-        self, facts: Callable[[], ServiceFacts], vigil: AskVigil = nothing_known, *, per_stream: bool = False
+        self,
+        facts: Callable[[], ServiceFacts],
+        vigil: AskVigil = nothing_known,
+        *,
+        per_stream: bool = False,
+        kind_limits_s: Mapping[str, float] | None = None,
     ) -> None:
         self._facts = facts
         self._vigil = vigil
         self._per_stream = per_stream
+        self._kind_limits_s = kind_limits_s
 
     def describe(self) -> Iterable[Metric]:
         """Name the metrics without looking at any board."""
         return [_family(row) for row in METRICS]
 
     def collect(self) -> Iterator[Metric]:
-        samples = collect_samples(self._facts(), self._vigil(), per_stream=self._per_stream)
+        samples = collect_samples(
+            self._facts(), self._vigil(), per_stream=self._per_stream, kind_limits_s=self._kind_limits_s
+        )
         for row in METRICS:
             if row not in PER_STREAM_METRICS or self._per_stream:
                 yield samples.family(row)
 
 
 def make_registry(
-    facts: Callable[[], ServiceFacts], vigil: AskVigil = nothing_known, *, per_stream: bool = False
+    facts: Callable[[], ServiceFacts],
+    vigil: AskVigil = nothing_known,
+    *,
+    per_stream: bool = False,
+    kind_limits_s: Mapping[str, float] | None = None,
 ) -> CollectorRegistry:
-    """A registry of our own: nothing of the process-wide default one leaks into the answer."""
+    """A registry of our own: nothing of the process-wide default one leaks into the answer.
+
+    `kind_limits_s` are the configured limits of /freshz, by which `ingest_fresh` has to go, too.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(IngestCollector(facts, vigil, per_stream=per_stream))
+    registry.register(IngestCollector(facts, vigil, per_stream=per_stream, kind_limits_s=kind_limits_s))
     return registry
 
 
@@ -95,13 +110,17 @@ def _family(row: MetricRow) -> GaugeMetricFamily | CounterMetricFamily:
 
 
 def collect_samples(
-    facts: ServiceFacts, vigil: VigilFacts | None = None, *, per_stream: bool = False
+    facts: ServiceFacts,
+    vigil: VigilFacts | None = None,
+    *,
+    per_stream: bool = False,
+    kind_limits_s: Mapping[str, float] | None = None,
 ) -> Samples:
     """All values of one moment."""
     samples = Samples()
     rows = judge_all(facts)
     samples.put("ingest_ready", readiness(facts).ok)
-    samples.put("ingest_fresh", freshness_report(rows).ok)
+    samples.put("ingest_fresh", freshness_report(rows, kind_limits_s=kind_limits_s).ok)
     if facts.candle_lag_s is not None:
         samples.put("ingest_candle_lag_seconds", facts.candle_lag_s)
     if facts.candle_backlog is not None:

@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 
 import structlog
 
+from ingest.board.layout import BoardSnapshot
 from ingest.errors import StoreUnavailable
 from ingest.events import Market, StreamKey
 from ingest.store.publish import ShardRow, StreamRow
@@ -44,12 +45,10 @@ def shard_row(shard: ShardFacts, *, is_stopped: bool = False) -> ShardRow:
     `is_stopped`: the whole service was stopped in order, and this is the last that it says.
     """
     board = None if shard.has_former_board else shard.board
-    down = "stopped" if is_stopped else "down"
-    state = down if not shard.running else "starting" if board is None else board.header.state.name.lower()
     return ShardRow(
         shard=shard.shard,
         pid=shard.pid,
-        state="given up" if shard.gave_up else state,
+        state=_state(shard, board, is_stopped=is_stopped),
         started_us=board.identity.started_wall_ns // 1_000 if board else None,
         restarts=shard.restarts,
         heartbeat_us=(board.heartbeat.wall_ns // 1_000 or None) if board else None,
@@ -58,6 +57,18 @@ def shard_row(shard: ShardFacts, *, is_stopped: bool = False) -> ShardRow:
         rows_waiting=board.header.buffered_rows if board else 0,
         rows_refused=board.header.refused_rows if board else 0,
     )
+
+
+def _state(shard: ShardFacts, board: BoardSnapshot | None, *, is_stopped: bool) -> str:
+    if shard.gave_up:
+        return "given up"
+    if is_stopped and not shard.running:
+        return "stopped"
+    if shard.crash_looping:
+        return "quarantined"
+    if not shard.running:
+        return "down"
+    return "starting" if board is None else board.header.state.name.lower()
 
 
 class FreshnessPublisher:

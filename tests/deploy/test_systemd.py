@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.config import load_settings
-from tests.deploy.tools import K8S, absent, run
+from tests.deploy.tools import K8S, run
 
 UNIT = K8S / "ingest.service"
 MOST_EXPOSED = 1.5
@@ -49,7 +49,7 @@ def test_unit_exposes_little(systemd_analyze: str) -> None:
     """By systemd's own measure, from 0 to 10."""
     code, said = run(systemd_analyze, "security", "--offline=true", "--no-pager", UNIT)
     if "unrecognized option" in said:
-        absent("systemd-analyze security --offline (250 or newer)", "a newer systemd")
+        pytest.skip("SYSTEMD IS OLDER THAN 250, the exposure of k8s/ingest.service was NOT measured")
     found = re.search(r"Overall exposure level for ingest.service: ([\d.]+)", said)
 
     assert code == 0, said

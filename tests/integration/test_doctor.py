@@ -460,6 +460,9 @@ def test_command_tells_what_to_do_and_shows_no_secret(
     assert "ingest/docs/runbook.md#feed-down" in lines
     assert "HTTPS_PROXY set" in lines
     assert "read from INGEST_ALERTS_URLS, INGEST_DATABASE_URL" in lines
+    monkeypatch.setenv("INGEST_ALERTS_RUNBOOK_URL", "https://wiki.example/runbook")
+    assert _run("--deadline", "20") == 1
+    assert "https://wiki.example/runbook#feed-down" in capsys.readouterr().out
     assert _run("--json") == 1
     tree = json.loads(capsys.readouterr().out)
     assert tree["verdict"] == "failed"

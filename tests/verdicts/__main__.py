@@ -12,9 +12,9 @@ from tests.chaos.stage import TROUBLE, end_on_sigterm
 from tests.chaos.trial import told
 from tests.verdicts.faults import FAULTS, Fault, chosen
 from tests.verdicts.report import summary, write
-from tests.verdicts.trial import Row, play, watched
+from tests.verdicts.trial import RATE, SYMBOLS, Row, play, watched
 
-_FILE = Path(".cache/faults/latest.md")
+_FILE = Path("ingest/docs/faults.md")
 
 
 def _only(_: click.Context, __: click.Parameter, value: str) -> tuple[Fault, ...]:
@@ -27,8 +27,8 @@ def _only(_: click.Context, __: click.Parameter, value: str) -> tuple[Fault, ...
 
 @click.command()
 @click.option("--only", "faults", default="", callback=_only, help="Names of faults, with commas.")
-@click.option("--symbols", default=12, show_default=True)
-@click.option("--rate", default=600.0, show_default=True, help="Messages a second of the market.")
+@click.option("--symbols", default=SYMBOLS, show_default=True)
+@click.option("--rate", default=RATE, show_default=True, help="Messages a second of the market.")
 @click.option("--to", "file", type=click.Path(path_type=Path), default=_FILE, show_default=True)
 def main(*, faults: tuple[Fault, ...], symbols: int, rate: float, file: Path) -> None:
     """Each fault on a running service: who says what of it, and whether all agree."""

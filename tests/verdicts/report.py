@@ -23,13 +23,14 @@ _HEAD = """# Faults, and what everybody says of them
 
 <!-- written by `make faults` -->
 
-Each fault is provoked on a running service, against the bundled exchange, and lasts until all that can be asked
-agree on it: the page's headline, `ingest status` with its exit code, `/readyz` and `/freshz`, the two metrics of
-the same questions, the freshness table with its diagnoses, and the alert rules of `k8s/prometheus` in a real
-Prometheus (there "for an hour" is ten seconds, and an alert counts as soon as its condition holds; those that
-held before the fault are left out). Then it is mended, and all have to agree that it is well. What must be common
-to all answers is in `tests/verdicts/agreement.py`, what each fault has to lead to in `tests/verdicts/faults.py`.
-A look takes a second or two, or as long as `ingest status` needs to find that no database answers.
+Each fault is provoked on a running service, against the bundled exchange, and lasts until all that can be
+asked agree on it: the page's headline, `ingest status` with its exit code, `/readyz` and `/freshz`, the two
+metrics of the same questions, the freshness table with its diagnoses, and the alert rules of `k8s/prometheus`
+in a real Prometheus (there "for an hour" is ten seconds, and an alert counts as soon as its condition holds;
+those that held before the fault are left out). Then it is mended, and all have to agree that it is well. What
+must be common to all answers is in `tests/verdicts/agreement.py`, what each fault has to lead to in
+`tests/verdicts/faults.py`. A look takes a second or two, or as long as `ingest status` needs to find that no
+database answers.
 """
 
 

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import yaml
 
+from tests.chaos.stage import Market, a_chaos_stage
 from tests.deploy.prometheus import Prometheus
 from tests.deploy.tools import RULES
-from tests.silence.stage import Stage, a_stage
+from tests.silence.stage import BUSY_S, Stage
 from tests.simulation.service import wait_until
 from tests.verdicts.agreement import Views, disagreements
 from tests.verdicts.faults import Fault, Scene
 from tests.verdicts.views import look
 
+SYMBOLS = 12
+RATE = 600.0
+"""Messages a second."""
 AGREED_S = 150.0
 _PAUSE_S = 0.5
 _WINDOW = re.compile(r"(min_over_time\([^\[]+)\[\d+[mh]\]")
@@ -54,7 +58,9 @@ class Watched:
 @contextmanager
 def watched(folder: Path, *, symbols: int, rate: float) -> Iterator[Watched]:
     """Both running and well; nothing is left running."""
-    with a_stage(folder, symbols=symbols, rate=rate, seed=1) as stage:
+    with a_chaos_stage(folder, Market(symbols=symbols, rate=rate), {}, {}) as stage:
+        # Few symbols with much traffic: each of their streams is a busy one.
+        stage.thresholds = dict.fromkeys(stage.streams, BUSY_S)
         prometheus = Prometheus(folder, f"127.0.0.1:{stage.service.http_port}", _quick_rules(folder))
         try:
             beheld = Watched(stage, prometheus)

@@ -279,6 +279,15 @@ def test_what_no_sweep_has_said_yet_has_no_sample() -> None:
     assert "ingest_exchange_rest_up" not in names
 
 
+def test_freshness_goes_by_the_configured_limits_as_freshz_does() -> None:
+    """Otherwise the alert and the address would differ on the same stream."""
+    facts = some_facts(a_shard(a_board({BTC_TRADE: a_stream(age_s=20)})))
+    limited = make_registry(lambda: facts, kind_limits_s={"trade": 10})
+
+    assert at(scrape(facts), "ingest_fresh") == 1
+    assert b"ingest_fresh 0.0" in generate_latest(limited)
+
+
 def test_shard_without_a_board_is_down_and_says_nothing_else() -> None:
     """Only what the supervisor knows itself is exported for a shard that never came up."""
     scraped = scrape(some_facts(a_shard(None, running=False, restarts=4, crash_looping=True)))

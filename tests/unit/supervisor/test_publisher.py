@@ -58,6 +58,15 @@ def test_shard_that_is_not_there_is_down_unless_the_service_was_stopped() -> Non
     assert shard_row(a_shard(a_board()), is_stopped=True).state == "running"
 
 
+def test_shard_that_ends_again_and_again_is_quarantined() -> None:
+    """Whether its newest process runs or not: until it has run well; an orderly stop is that all the same."""
+    looping = a_shard(a_board(), running=False, crash_looping=True)
+
+    assert shard_row(looping).state == "quarantined"
+    assert shard_row(a_shard(a_board(), crash_looping=True)).state == "quarantined"
+    assert shard_row(looping, is_stopped=True).state == "stopped"
+
+
 class TableThatFails:
     """A table that raises what it is given, in order, and then takes everything."""
 
