@@ -1,7 +1,8 @@
 """Three questions about the service, three answers: alive is not ready, ready is not fresh.
 
     liveness    does the supervisor's own loop turn? No: restart the service.
-    readiness   schema checked, every shard up and able to commit? No: it cannot do its work now.
+    readiness   schema checked, every shard up and able to commit, the freshness table being written? No: it
+                cannot do its work now.
     freshness   is the newest row that a query can see young enough, for every stream? No: do not act
                 on the data. The reasons name the streams.
 
@@ -32,6 +33,9 @@ DOUBT_S = 15.0
 COMMIT_S = 5.0
 """A message that came within this time may be on its way to the table: who was quiet for an hour and has
 just spoken is not late. Rows that wait for longer are `database_stalled`, which is stale."""
+TABLE_OLD_S = 10.0
+"""The freshness table is written each second; when it is older than this nobody can rely on it, which
+`ingest status` says, too."""
 EVERY_OTHER_KIND = "*"
 
 NOT_COUNTED = frozenset({"halted", "quiet"})
@@ -75,6 +79,8 @@ def readiness(facts: ServiceFacts) -> Answer:
     reasons += [
         f"shard {shard.shard} {doubt}" for shard, doubt in zip(facts.shards, doubts, strict=True) if doubt
     ]
+    if facts.table_age_s is not None and facts.table_age_s > TABLE_OLD_S:
+        reasons.append(f"the freshness table was last written {facts.table_age_s:.0f} s ago")
     ok = not reasons
     return _answer(
         ok=ok,

@@ -133,6 +133,8 @@ class ServiceFacts:
     """How long the oldest trades have waited that are in no candle yet; None when not known."""
     candle_backlog: int | None = None
     """Pieces of history that are still to be rolled up into candles."""
+    table_age_s: float | None = None
+    """Since the freshness table was last written; None before the first time."""
 
 
 def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:

@@ -88,9 +88,10 @@ class Supervisor:
 
     def facts(self) -> ServiceFacts:
         """All that is known now."""
+        now_s, written_s = self._clock.monotonic_s(), self._published_s
         return ServiceFacts(
             now_wall_ns=self._clock.wall_ns(),
-            now_monotonic_ns=int(self._clock.monotonic_s() * 1e9),
+            now_monotonic_ns=int(now_s * 1e9),
             shards=tuple(keeper.facts() for keeper in self._keepers),
             schema_checked=self._schema_checked,
             is_stopped=self._is_stopped,
@@ -98,6 +99,7 @@ class Supervisor:
             judgements=self._vigil.judgements() if self._vigil is not None else {},
             candle_lag_s=self._candles.lag_s if self._candles is not None else None,
             candle_backlog=self._candles.backlog if self._candles is not None else None,
+            table_age_s=None if written_s is None else now_s - written_s,
         )
 
     @property

@@ -1,5 +1,6 @@
 """Alive, ready, fresh: each question gets its own answer, with reasons."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -10,6 +11,7 @@ from ingest.ops.health import (
     DEFAULT_LIMIT_S,
     DOUBT_S,
     MAX_REASONS,
+    TABLE_OLD_S,
     Answer,
     freshness_report,
     liveness,
@@ -89,6 +91,16 @@ def test_service_with_a_shard_that_cannot_work_is_not_ready(shard: ShardFacts, r
     answer = readiness(some_facts(shard))
 
     assert (answer.ok, answer.reasons, answer.body["shards_ready"]) == (False, (reason,), 0)
+
+
+def test_service_that_cannot_tell_how_old_the_data_are_is_not_ready() -> None:
+    """Readers are refused once nobody writes the freshness table, however fresh the data may be."""
+    facts = some_facts()
+
+    assert readiness(replace(facts, table_age_s=TABLE_OLD_S)).ok
+    assert readiness(replace(facts, table_age_s=17.4)).reasons == (
+        "the freshness table was last written 17 s ago",
+    )
 
 
 def test_service_with_an_unchecked_schema_is_not_ready() -> None:
