@@ -43,6 +43,7 @@ test: $(DEV)  ## all tests (ARGS="-k book" for some; WORKERS=0: in one process, 
 	@.ci/promtool || true
 	@.ci/timescale || true
 	@.ci/deploytools || true
+	@.ci/chromium || true
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 cov: $(DEV)  ## all tests with branch coverage, child processes included

@@ -47,6 +47,9 @@ Tree: TypeAlias = dict[str, JsonValue]
 
 EVERY_OTHER_KIND = "*"
 _PASSWORD = ("database", "password")
+_HTTP_SECRETS = (("http", "password"), ("http", "token"))
+_TEXTS = frozenset({_PASSWORD, ("http", "user"), *_HTTP_SECRETS})
+"""What is a text even when it looks like a number: a variable's value is not read as TOML."""
 
 _OTHER_VARIABLES = frozenset({"INGEST_CONFIG"})
 """`INGEST_*` names that are not settings."""
@@ -175,6 +178,27 @@ class ServiceSection(_Section):
     def _name_kinds(cls, value: dict[str, float]) -> dict[str, float]:
         for name in value.keys() - {EVERY_OTHER_KIND}:
             _known_kind(name)
+        return value
+
+
+class HttpSection(_Section):
+    """Who may look at the page, `/metrics` and `/freshz`; nothing set: whoever reaches `service.http_host`.
+
+    Browsers are asked for `user` and password, programs may bring the token. The files are read at the start.
+    """
+
+    user: str = "ingest"
+    password: SecretStr = SecretStr("")
+    password_file: str = ""
+    token: SecretStr = SecretStr("")
+    token_file: str = ""
+
+    @field_validator("user")
+    @classmethod
+    def _has_no_colon(cls, value: str) -> str:
+        if ":" in value or not value:
+            # It is where HTTP has the password begin.
+            raise ValueError("expected a name without a colon")
         return value
 
 
@@ -621,10 +645,14 @@ class DeadmanSection(_Section):
 
 
 class Settings(_Section):
-    """The whole tree. The secrets in it are `database.url`, `database.password` and `alerts.urls`."""
+    """The whole tree.
+
+    The secrets in it are `database.url`, `database.password`, `http.password`, `http.token`, `alerts.urls`.
+    """
 
     database: DatabaseSection = DatabaseSection()
     service: ServiceSection = ServiceSection()
+    http: HttpSection = HttpSection()
     batch: BatchSection = BatchSection()
     spool: SpoolSection = SpoolSection()
     storage: StorageSection = StorageSection()
@@ -719,6 +747,7 @@ def _contradictions(settings: Settings, file: str, origins: dict[tuple[str, str]
         _too_many_lines(settings),
         _storage_contradictions(settings),
         _password_mistakes(settings.database),
+        _http_secret_mistakes(settings.http),
     )
     for keys, mistake in chain.from_iterable(checks):
         place = next((origins[key] for key in keys if key in origins), file)
@@ -769,6 +798,43 @@ def _password_mistakes(database: DatabaseSection) -> Iterator[_Contradiction]:
         yield (("database", "password_file"),), f"password_file: there is no such file (given: {file!r})"
 
 
+def _http_secret_mistakes(http: HttpSection) -> Iterator[_Contradiction]:
+    for key, given, file in (
+        ("password", http.password, http.password_file),
+        ("token", http.token, http.token_file),
+    ):
+        if file and given.get_secret_value():
+            yield (("http", f"{key}_file"), ("http", key)), f"{key}_file: given more than once, also by {key}"
+        elif file:
+            try:
+                _secret_in(file)
+            except ConfigError as error:
+                yield (("http", f"{key}_file"),), f"{key}_file: {error}"
+
+
+def http_secrets(settings: Settings) -> tuple[str, str, str]:
+    """User, password and token that HTTP wants; the latter two empty where they are not wanted.
+
+    Raises ConfigError for a file that cannot be read any more.
+    """
+    http = settings.http
+    password = _secret_in(http.password_file) if http.password_file else http.password.get_secret_value()
+    token = _secret_in(http.token_file) if http.token_file else http.token.get_secret_value()
+    return http.user, password, token
+
+
+def _secret_in(file: str) -> str:
+    """What stands in a file, without the line's end. Empty, it would let everybody in: that is a mistake."""
+    try:
+        secret = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise ConfigError(f"{file!r} cannot be read: {why}") from error
+    if not secret:
+        raise ConfigError(f"{file!r} is empty")
+    return secret
+
+
 def _file_to_read(file: Path | None, environment: Mapping[str, str]) -> Path | None:
     named = file or (Path(environment["INGEST_CONFIG"]) if environment.get("INGEST_CONFIG") else None)
     if named is not None:
@@ -798,7 +864,7 @@ def _from_environment(
             continue
         value = environment[name]
         # A password of digits is none the less a text.
-        yield name, section, key, value if (section, key) == _PASSWORD else _value_of(value)
+        yield name, section, key, value if (section, key) in _TEXTS else _value_of(value)
 
 
 def _is_setting(variable: str) -> bool:
@@ -842,7 +908,8 @@ def _describe(item: ErrorDetails, file: str, origins: dict[tuple[str, str], str]
             message = 'expected "*", a list of names, or { quote = [...], top = N }'
     elif item["type"] == "extra_forbidden":
         message = "no such setting"
-    secrets = (["database", "url"], [*_PASSWORD], ["alerts", "urls"], ["database"], ["alerts"])
+    whole = (["database"], ["alerts"], ["http"])
+    secrets = (["database", "url"], [*_PASSWORD], ["alerts", "urls"], *map(list, _HTTP_SECRETS), *whole)
     secret = location[:2] in secrets
     given = "" if secret or item["type"] in {"missing", "extra_forbidden"} else f" (given: {item['input']!r})"
     return f"{place or file}: {key}: {message}{given}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ipaddress
 import random
 import signal
 from pathlib import Path
@@ -12,12 +13,15 @@ import uvloop
 
 from ingest.cli.options import config_option
 from ingest.clock import SystemClock
-from ingest.config import Settings, load_settings
+from ingest.config import Settings, http_secrets, load_settings
 from ingest.errors import IngestError, LocationRefused, RestUnavailable, leaves
+from ingest.ops.access import Access
 from ingest.ops.alert_view import AlertView
 from ingest.ops.alerts import Alerts, alert_settings
 from ingest.ops.http import HttpSources, make_app, serve
+from ingest.ops.live import keep_history
 from ingest.ops.logs import LogSettings, configure_logs
+from ingest.ops.page_records import page_records
 from ingest.ops.targets import open_targets
 from ingest.ops.vigil_facts import vigil_facts
 from ingest.supervisor.service import Supervisor
@@ -67,25 +71,46 @@ async def serve_until_stopped(settings: Settings, alerts: Alerts) -> None:
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
     supervisor = Supervisor(settings, clock=clock, rng=random.SystemRandom())
-    sources = HttpSources(
-        facts=supervisor.facts,
-        vigil=lambda: vigil_facts(supervisor, alerts, clock.monotonic_s()),
-        kind_limits_s=settings.service.freshz_max_age_s,
-        tick_age_s=supervisor.tick_age_s,
-        per_stream_metrics=settings.service.per_stream_metrics,
-    )
-    async with serve(make_app(sources), settings.service.http_host, settings.service.http_port) as port:
-        log.info("http.listening", url=f"http://{settings.service.http_host}:{port}/")
+    sources = _http_sources(settings, supervisor, alerts, clock)
+    host = settings.service.http_host
+    async with serve(make_app(sources), host, settings.service.http_port) as port:
+        log.info("http.listening", url=f"http://{host}:{port}/")
+        if sources.access.is_open and not _is_loopback(host):
+            log.warning("http.open", host=host, why="anybody who reaches it may look: see [http]")
         async with asyncio.TaskGroup() as group:
-            alerting = [
+            watching = [
                 group.create_task(alerts.run(), name="alerts"),
                 group.create_task(_watch_for_alerts(supervisor, alerts), name="alert rules"),
+                group.create_task(keep_history(sources.history, supervisor.facts), name="history"),
             ]
             await supervisor.run(stop)
             await alerts.delivery.drain(_ALERT_DRAIN_S)
-            for task in alerting:
+            for task in watching:
                 task.cancel()
     log.info("service.stopped")
+
+
+def _http_sources(
+    settings: Settings, supervisor: Supervisor, alerts: Alerts, clock: SystemClock
+) -> HttpSources:
+    return HttpSources(
+        facts=supervisor.facts,
+        judged=supervisor.newest_judged,
+        vigil=lambda: vigil_facts(supervisor, alerts, clock.monotonic_s()),
+        records=lambda: page_records(supervisor, clock.monotonic_s()),
+        kind_limits_s=settings.service.freshz_max_age_s,
+        tick_age_s=supervisor.tick_age_s,
+        per_stream_metrics=settings.service.per_stream_metrics,
+        access=Access(*http_secrets(settings)),
+        clock=clock,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _watch_for_alerts(supervisor: Supervisor, alerts: Alerts) -> None:

@@ -7,7 +7,7 @@ breaks went up, when a shard was restarted, since when the database has been sta
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from ingest.board.layout import StreamState
+from ingest.board.layout import Diagnosis, StreamState
 from ingest.ops.alert_facts import AlertFacts, OpenIncident, RestBan, ShardRecord, StaleStream
 from ingest.supervisor.freshness import ServiceFacts
 from ingest.supervisor.ladder import Repair, Step
@@ -105,26 +105,32 @@ def _stale(vigil: Vigil) -> tuple[StaleStream, ...]:
     )
 
 
-def _incidents(vigil: Vigil) -> tuple[OpenIncident, ...]:
+def open_repairs(vigil: Vigil) -> list[Repair]:
+    """Every incident that is not over: of streams, of shards and database, of the whole exchange."""
     watch = vigil.sentinel.watch
     repairs = [*watch.repairs.values(), *vigil.sentinel.conditions.values()]
     if watch.standstill is not None:
         repairs.append(watch.standstill)
+    return repairs
+
+
+def _incidents(vigil: Vigil) -> tuple[OpenIncident, ...]:
     return tuple(
         OpenIncident(
-            where=_where(repair),
+            where=incident_place(repair),
             diagnosis=repair.diagnosis.name.lower() if repair.diagnosis else "unknown",
             since_s=repair.opened_s,
             evidence=repair.evidence,
             tried=_tried(repair),
         )
-        for repair in repairs
+        for repair in open_repairs(vigil)
     )
 
 
-def _where(repair: Repair) -> str:
+def incident_place(repair: Repair) -> str:
+    """What an incident is about, in words."""
     if repair.shard < 0:
-        return "exchange"
+        return "database" if repair.diagnosis is Diagnosis.DATABASE_STALLED else "exchange"
     if repair.feed < 0:
         return f"shard {repair.shard}"
     return str(next(iter(repair.affected))) if len(repair.affected) == 1 else f"feed {repair.feed}"

@@ -124,7 +124,7 @@ def freshness_report(
     `recovering` stream is never fresh, and a `live` one whose message came within `COMMIT_S` is, because
     its row is on its way. `last_event_age_seconds` is the greatest age among the streams that count.
     """
-    limits = _Limits(max_age_s, kind_limits_s or {})
+    limits = AgeLimits(max_age_s, kind_limits_s or {})
     counted = [row for row in rows if not _is_excused(row)]
     late = sorted((row for row in counted if limits.is_late(row)), key=_waited_s, reverse=True)
     status, reasons = _freshness_status(rows, counted, [limits.reason(row) for row in late])
@@ -154,11 +154,18 @@ def _freshness_status(
     return "fresh", []
 
 
-class _Limits(NamedTuple):
+class AgeLimits(NamedTuple):
+    """How old a stream's newest row may be: `max_age_s` for all alike, else by kind, else as learned."""
+
     max_age_s: float | None
     kinds_s: Mapping[str, float]
 
+    def is_not_fresh(self, row: StreamFreshness) -> bool:
+        """Whether the stream counts and is late: what `freshness_report` says no for."""
+        return not _is_excused(row) and self.is_late(row)
+
     def limit_s(self, row: StreamFreshness) -> float:
+        """The age from which the row is too old, in seconds."""
         if self.max_age_s is not None:
             return self.max_age_s
         named_s = self.kinds_s.get(row.kind) or self.kinds_s.get(EVERY_OTHER_KIND)
@@ -170,6 +177,7 @@ class _Limits(NamedTuple):
         return (row.threshold_s or DEFAULT_LIMIT_S) + doubt_s
 
     def is_late(self, row: StreamFreshness) -> bool:
+        """Whether the row is past its limit, or the stream is known not to be right."""
         # Who names an age asks about the rows, not about how we feel about the stream.
         if self.max_age_s is None and row.state in NEVER_FRESH:
             return True
@@ -178,6 +186,7 @@ class _Limits(NamedTuple):
         return _waited_s(row) > self.limit_s(row)
 
     def reason(self, row: StreamFreshness) -> str:
+        """Why the stream is not fresh, for people."""
         why = f"{row.state}, {row.diagnosis}" if row.diagnosis else row.state
         if row.age_s is None:
             return f"{row.key}: no row yet after {row.waiting_s:.1f} s ({why})"

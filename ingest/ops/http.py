@@ -1,21 +1,22 @@
-"""The supervisor's HTTP: alive, ready, fresh, metrics, and one plain page.
+"""The supervisor's HTTP: alive, ready, fresh, metrics, and the status page.
 
-    /livez     200 or 503   does the supervisor's loop turn?
-    /readyz    200 or 503   schema there, shards up and able to commit?
-    /freshz    200 or 503   are the data fresh? `?max_age=SECONDS` asks about the rows' age alone
-    /metrics   Prometheus
-    /          the same in words, for a person
+    /livez      200 or 503   does the supervisor's loop turn?
+    /readyz     200 or 503   schema there, shards up and able to commit?
+    /freshz     200 or 503   are the data fresh? `?max_age=SECONDS` asks about the rows' age alone
+    /metrics    Prometheus
+    /           the page for people; its files are under /page/, its pictures come from /page/live
 
-Asks `health` and shows its answer; decides nothing itself. Every answer is made when it is asked for,
-nothing may be cached. Read only, and nothing shown here comes from the configuration, so there is no
-secret to show; all text on the page is escaped.
+Asks `health` and shows its answer; decides nothing itself. Every answer but the page's files is made when it
+is asked for and may not be cached. Read only, and nothing shown here comes from the configuration, so there
+is no secret to show. Who may look is decided in `access`.
+
+The page may load nothing but its own files, run nothing but its own scripts, send nothing, and stand in
+nobody's frame; its scripts cannot make markup out of text. Browsers are told so with every answer.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from html import escape
 from math import isfinite
 
 import orjson
@@ -23,13 +24,33 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from ingest.clock import Clock, SystemClock
 from ingest.errors import ConfigError
-from ingest.ops.health import Answer, freshness_report, liveness, readiness, shard_doubt
+from ingest.ops.access import Access, guard
+from ingest.ops.headline import headline
+from ingest.ops.health import Answer, freshness_report, liveness, readiness
+from ingest.ops.live import LiveDesk, LiveLimits, NoSeat, serve_listener
 from ingest.ops.metrics import AskVigil, make_registry, nothing_known
-from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
+from ingest.ops.page_files import PageFiles, load_page
+from ingest.ops.page_history import History
+from ingest.ops.page_records import AskRecords, PageRecords
+from ingest.ops.picture import Known
+from ingest.supervisor.freshness import Judged, ServiceFacts, judge_all, judged
 
 SHUTDOWN_S = 1.0
 """How long an answer under way may take once the service stops."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_NO_SEAT_RETRY_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +61,41 @@ class HttpSources:
     """What the supervisor knows now; called once for each request."""
     tick_age_s: Callable[[], float]
     """Seconds since the supervisor last went round its loop."""
+    judged: Callable[[], Judged] | None = None
+    """The same with its rows, for the pictures, as of at most a second or two ago; None: of now."""
     vigil: AskVigil = nothing_known
-    """The same of vigil, budgets and alerts; called once for each scrape of /metrics."""
+    """The same of vigil, budgets and alerts; called once for each scrape of /metrics, and each picture."""
+    records: AskRecords = PageRecords
+    """The same of incidents and gaps; called for each picture."""
+    history: History = field(default_factory=History)
+    """The last hour; somebody else takes the samples."""
     kind_limits_s: Mapping[str, float] = field(default_factory=dict)
     """Ages allowed by kind, where they shall differ from the streams' own thresholds; `*` is any other."""
     per_stream_metrics: bool = False
+    access: Access = field(default_factory=Access)
+    live: LiveLimits = field(default_factory=LiveLimits)
+    clock: Clock = field(default_factory=SystemClock)
+
+    def known(self) -> Known:
+        """What a picture of this moment is made of."""
+        return Known(
+            judged=self.judged() if self.judged is not None else judged(self.facts()),
+            vigil=self.vigil(),
+            records=self.records(),
+            kind_limits_s=self.kind_limits_s,
+        )
 
 
 _SOURCES = web.AppKey("sources", HttpSources)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
+_PAGE = web.AppKey("page", PageFiles)
+_DESK = web.AppKey("desk", LiveDesk)
 
 
 def make_app(sources: HttpSources) -> web.Application:
     """The application, not yet served."""
-    app = web.Application()
+    app = web.Application(middlewares=[guard(sources.access)])
+    page = load_page()
     app[_SOURCES] = sources
     app[_REGISTRY] = make_registry(
         sources.facts,
@@ -61,10 +103,17 @@ def make_app(sources: HttpSources) -> web.Application:
         per_stream=sources.per_stream_metrics,
         kind_limits_s=sources.kind_limits_s,
     )
-    app.on_response_prepare.append(_never_cached)
+    app[_PAGE] = page
+    app[_DESK] = LiveDesk(
+        sources.known, sources.history, version=page.version, clock=sources.clock, limits=sources.live
+    )
+    app.on_response_prepare.append(_with_headers)
+    app.on_shutdown.append(_let_listeners_go)
     app.add_routes(
         [
-            web.get("/", _page),
+            web.get("/", _document),
+            web.get("/page/live", _live),
+            web.get("/page/{name}", _file),
             web.get("/livez", _livez),
             web.get("/readyz", _readyz),
             web.get("/freshz", _freshz),
@@ -100,10 +149,13 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
     return bound
 
 
-async def _never_cached(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+async def _let_listeners_go(app: web.Application) -> None:
+    app[_DESK].closing.set()
 
 
 def _json(answer: Answer) -> web.Response:
@@ -158,77 +210,33 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=encode(request.app[_REGISTRY]), headers={"Content-Type": content_type})
 
 
-async def _page(request: web.Request) -> web.Response:
+# ---------------------------------------------------------------------- the page
+
+
+async def _document(request: web.Request) -> web.Response:
     sources = request.app[_SOURCES]
     facts = sources.facts()
-    text = render_page(facts, judge_all(facts), kind_limits_s=sources.kind_limits_s)
-    return web.Response(text=text, content_type="text/html")
+    fresh = freshness_report(judge_all(facts), kind_limits_s=sources.kind_limits_s)
+    said = headline(readiness(facts), fresh, facts)
+    return web.Response(text=request.app[_PAGE].document_with(said), content_type="text/html")
 
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;max-width:60rem}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:left;"
-    "border-bottom:1px solid #8886}"
-)
+async def _file(request: web.Request) -> web.Response:
+    file = request.app[_PAGE].files.get(request.match_info["name"])
+    if file is None:
+        raise web.HTTPNotFound
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{file.tag}"'}
+    if any(tag.value == file.tag for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=headers)
 
 
-def render_page(
-    facts: ServiceFacts, rows: Sequence[StreamFreshness], *, kind_limits_s: Mapping[str, float]
-) -> str:
-    """The page: one line of plain words, what is wrong, streams by kind, shards."""
-    ready = readiness(facts)
-    fresh = freshness_report(rows, kind_limits_s=kind_limits_s)
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in (*ready.reasons, *fresh.reasons))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="5"><title>ingest: {escape(fresh.status)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(overall(ready, fresh, len(rows)))}</h1>"
-        f"<ul>{reasons}</ul><h2>Streams</h2>{_table(_STREAM_HEAD, _stream_lines(rows))}"
-        f"<h2>Shards</h2>{_table(_SHARD_HEAD, _shard_lines(facts))}"
-        '<p><a href="/freshz">fresh</a> <a href="/readyz">ready</a> <a href="/livez">alive</a> '
-        '<a href="/metrics">metrics</a></p></body></html>\n'
-    )
-
-
-def overall(ready: Answer, fresh: Answer, streams: int) -> str:
-    """The state of the whole service in one line."""
-    if not ready.ok:
-        return "The service is not ready: do not rely on the data."
-    if fresh.status == "fresh":
-        return f"All is well: {streams} streams, and all that should speak are fresh."
-    if fresh.status == "starting":
-        return f"The service is starting: {streams} streams, no rows yet."
-    return f"Some data are not fresh: {fresh.body['streams_not_fresh']} of {streams} streams."
-
-
-_STREAM_HEAD = ("market", "kind", "streams", "worst age", "states", "open gaps")
-_SHARD_HEAD = ("shard", "state", "frames", "rows committed", "waiting rows", "books live", "restarts")
-
-
-def _stream_lines(rows: Sequence[StreamFreshness]) -> list[tuple[object, ...]]:
-    lines: list[tuple[object, ...]] = []
-    for market, kind in sorted({(row.market, row.kind) for row in rows}):
-        group = [row for row in rows if (row.market, row.kind) == (market, kind)]
-        ages = [row.age_s for row in group if row.age_s is not None]
-        states = ", ".join(f"{n} {state}" for state, n in Counter(row.state for row in group).items())
-        worst = f"{max(ages):.1f} s" if ages else "no row yet"
-        lines.append((market, kind, len(group), worst, states, sum(row.open_gaps for row in group)))
-    return lines
-
-
-def _shard_lines(facts: ServiceFacts) -> list[tuple[object, ...]]:
-    lines: list[tuple[object, ...]] = []
-    for shard in facts.shards:
-        numbers: tuple[object, ...] = ("", "", "", "")
-        if shard.board is not None:
-            header = shard.board.header
-            books = f"{header.books_live} of {header.books_wanted}"
-            numbers = (header.frames, header.rows_committed, header.buffered_rows, books)
-        lines.append((shard.shard, shard_doubt(shard, facts) or "up", *numbers, shard.restarts))
-    return lines
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in line)}</tr>" for line in lines)
-    return f"<table><tr>{top}</tr>{body}</table>"
+async def _live(request: web.Request) -> web.StreamResponse:
+    try:
+        return await serve_listener(request.app[_DESK], request)
+    except NoSeat:
+        return web.Response(
+            status=503,
+            text="as many pages are open as may be\n",
+            headers={"Retry-After": str(_NO_SEAT_RETRY_S)},
+        )

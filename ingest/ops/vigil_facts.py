@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.board.layout import Diagnosis
+from ingest.ops.alert_view import open_repairs
 from ingest.ops.alerts import Alerts
 from ingest.supervisor.ladder import Step
 from ingest.supervisor.lines import Lead
@@ -101,11 +102,7 @@ def vigil_facts(supervisor: Supervisor, alerts: Alerts, now_s: float) -> VigilFa
 
 
 def _open_incidents(vigil: Vigil) -> Counter[Diagnosis]:
-    watch = vigil.sentinel.watch
-    repairs = [*watch.repairs.values(), *vigil.sentinel.conditions.values()]
-    if watch.standstill is not None:
-        repairs.append(watch.standstill)
-    return Counter(repair.diagnosis for repair in repairs)
+    return Counter(repair.diagnosis for repair in open_repairs(vigil))
 
 
 def _by_diagnosis(counts: Counter[Diagnosis]) -> dict[str, int]:

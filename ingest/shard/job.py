@@ -38,7 +38,9 @@ def job_path(data_dir: Path, shard: int) -> Path:
 
 def write_job(path: Path, plan: ShardPlan, settings: Settings, symbol_ids: Mapping[str, int]) -> None:
     """Write the job without its secret; the file appears whole or not at all."""
-    public = settings.model_dump(mode="json", exclude={"database": {"url", "password", "password_file"}})
+    public = settings.model_dump(
+        mode="json", exclude={"database": {"url", "password", "password_file"}, "http": True}
+    )
     feeds = [
         {"feed": feed.feed, "line": feed.line, "streams": [list(key) for key in feed.streams]}
         for feed in plan.feeds

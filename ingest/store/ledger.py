@@ -58,6 +58,31 @@ async def count_open_gaps(connection: "Connection") -> dict[StreamKey, int]:
     return {StreamKey(row["market"], row["symbol"], row["kind"]): row["gaps"] for row in rows}
 
 
+class OpenGap(NamedTuple):
+    """What is missing and may still come; `opened_us` in microseconds since the epoch, UTC."""
+
+    key: StreamKey
+    first_id: int | None
+    last_id: int | None
+    cause: str
+    opened_us: int
+
+
+async def oldest_open_gaps(connection: "Connection", limit: int) -> list[OpenGap]:
+    """At most `limit` open gaps, those that have waited longest first."""
+    rows = await connection.fetch(statement("oldest_open_gaps"), limit)
+    return [
+        OpenGap(
+            StreamKey(row["market"], row["symbol"], row["kind"]),
+            row["first_id"],
+            row["last_id"],
+            row["cause"],
+            microseconds(row["opened_at"]),
+        )
+        for row in rows
+    ]
+
+
 class LedgerGap(NamedTuple):
     """A gap of the ledger as it stands there; times in microseconds since the epoch, UTC."""
 

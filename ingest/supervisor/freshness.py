@@ -137,6 +137,13 @@ class ServiceFacts:
     """Since the freshness table was last written; None before the first time."""
 
 
+class Judged(NamedTuple):
+    """What is known of a moment, and the rows that were made of it."""
+
+    facts: ServiceFacts
+    rows: "list[StreamFreshness]"
+
+
 def heartbeat_age_s(board: BoardSnapshot, *, now_wall_ns: int, now_monotonic_ns: int) -> float:
     """Seconds since the shard's event loop last turned; infinite for a board of an earlier boot.
 
@@ -183,6 +190,11 @@ def judge_all(facts: ServiceFacts) -> list[StreamFreshness]:
     if facts.is_stopped:
         return [row._replace(state="stale", diagnosis=SERVICE_STOPPED) for row in rows.values()]
     return list(rows.values())
+
+
+def judged(facts: ServiceFacts) -> Judged:
+    """The facts with their rows."""
+    return Judged(facts, judge_all(facts))
 
 
 def _better(first: StreamFreshness, second: StreamFreshness) -> StreamFreshness:

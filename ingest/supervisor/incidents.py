@@ -7,11 +7,12 @@ first beyond `_CAPACITY`.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 
@@ -30,8 +31,16 @@ log = structlog.get_logger()
 Session: TypeAlias = "Callable[[], AbstractAsyncContextManager[Connection]]"
 
 _CAPACITY = 500
+_ENDED_KEPT = 50
 _MARKET = "spot"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EndedIncident(NamedTuple):
+    """One that is over; its times are on the monotonic clock."""
+
+    repair: Repair
+    ended_s: float
 
 
 class IncidentLog:
@@ -39,6 +48,8 @@ class IncidentLog:
 
     def __init__(self, session: Session, *, clock: Clock, rng: random.Random) -> None:
         self.dropped = 0
+        self.ended: deque[EndedIncident] = deque(maxlen=_ENDED_KEPT)
+        """The newest that are over, oldest first; all of them are in the table."""
         self._session = session
         self._clock = clock
         self._rng = rng
@@ -56,6 +67,7 @@ class IncidentLog:
 
         story = [f"{wall(record.at_s):%H:%M:%S} {record.what}" for record in repair.story]
         if closed:
+            self.ended.append(EndedIncident(repair, now_s))
             story.append(f"{wall(now_s):%H:%M:%S} over after {now_s - repair.opened_s:.0f} s")
         self._waiting.pop(name, None)
         self._waiting[name] = (

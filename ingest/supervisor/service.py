@@ -37,14 +37,14 @@ from ingest.shard.address_budget import open_budget
 from ingest.shard.job import job_path, write_job
 from ingest.shard.plan import ShardPlan, make_plan
 from ingest.store.arrange import arrange
-from ingest.store.ledger import count_open_gaps
+from ingest.store.ledger import OpenGap, count_open_gaps, oldest_open_gaps
 from ingest.store.migrate import migrate
 from ingest.store.postgres import PostgresSink
 from ingest.supervisor.candles import CandleKeeper
 from ingest.supervisor.child import ShardKeeper
 from ingest.supervisor.database import Database, embedded_folder, open_database
 from ingest.supervisor.fleet import Fleet
-from ingest.supervisor.freshness import ServiceFacts, StreamFreshness, judge_all
+from ingest.supervisor.freshness import Judged, ServiceFacts, StreamFreshness, judged
 from ingest.supervisor.housekeeping import Housekeeping
 from ingest.supervisor.incidents import IncidentLog
 from ingest.supervisor.policy import RestartPolicy
@@ -60,7 +60,10 @@ Answer = TypeVar("Answer")
 _MARKET = "spot"
 _START_ATTEMPTS = 3
 _GAPS_EVERY_S = 5.0
+_GAPS_SHOWN = 20
 _TICK_S = 0.5
+_JUDGED_FOR_S = 1.2
+"""A little longer than it takes until the freshness table's rows are made anew."""
 _MIGRATE_DEADLINE_S = 120.0
 _CONNECTIONS = 3
 _LAST_CANDLES_S = 2.0
@@ -79,6 +82,8 @@ class Supervisor:
         self._schema_checked = False
         self._is_stopped = False
         self._open_gaps: Mapping[StreamKey, int] = {}
+        self._oldest_gaps: Sequence[OpenGap] = ()
+        self._judged: Judged | None = None
         self._vigil: Vigil | None = None
         self._candles: CandleKeeper | None = None
         self._budget: SharedBudget | None = None
@@ -102,6 +107,18 @@ class Supervisor:
             table_age_s=None if written_s is None else now_s - written_s,
         )
 
+    def judge(self) -> Judged:
+        """All that is known now, with one row for each stream."""
+        self._judged = judged(self.facts())
+        return self._judged
+
+    def newest_judged(self) -> Judged:
+        """The same as of a moment ago, where somebody has asked just before: it is made for thousands."""
+        found, now_ns = self._judged, int(self._clock.monotonic_s() * 1e9)
+        if found is None or now_ns - found.facts.now_monotonic_ns > _JUDGED_FOR_S * 1e9:
+            return self.judge()
+        return found
+
     @property
     def vigil(self) -> Vigil | None:
         """What looks after silence; None until the shards are planned."""
@@ -115,6 +132,11 @@ class Supervisor:
     def budget_used(self) -> dict[str, tuple[int, int]]:
         """Of each budget of this address: used within its window, and the limit; empty before the start."""
         return self._budget.filling() if self._budget is not None else {}
+
+    @property
+    def oldest_gaps(self) -> Sequence[OpenGap]:
+        """The open gaps of the ledger that have waited longest, as of a few seconds ago."""
+        return self._oldest_gaps
 
     @property
     def storage(self) -> StorageFacts:
@@ -193,7 +215,7 @@ class Supervisor:
         vigil = self._vigil
         assert vigil is not None
         publisher = FreshnessPublisher(
-            rows=lambda: judge_all(self.facts()),
+            rows=lambda: self.judge().rows,
             write=lambda rows: self._publish(sink, rows),
             judged=vigil.judged,
         )
@@ -302,6 +324,9 @@ class Supervisor:
             try:
                 async with sink.session() as connection:
                     self._open_gaps = await count_open_gaps(connection)
+                    # They are looked for only where there are any.
+                    some = await oldest_open_gaps(connection, _GAPS_SHOWN) if self._open_gaps else ()
+                    self._oldest_gaps = some
             except StoreUnavailable as error:
                 log.warning("gaps.not_counted", error=str(error))
             await asyncio.sleep(_GAPS_EVERY_S)

@@ -44,6 +44,14 @@ FROM ops.gaps
 WHERE state = 'open'
 GROUP BY market, symbol, kind;
 
+-- Those that have waited longest.
+-- name: oldest_open_gaps
+SELECT market, symbol, kind, first_id, last_id, cause, opened_at
+FROM ops.gaps
+WHERE state = 'open'
+ORDER BY opened_at, gap_id
+LIMIT $1;
+
 -- name: newest_gap
 SELECT coalesce(max(gap_id), 0) AS gap_id FROM ops.gaps;
 

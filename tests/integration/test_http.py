@@ -9,12 +9,11 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.board.layout import StreamState
 from ingest.errors import ConfigError
 from ingest.events import StreamKey
 from ingest.ops.http import HttpSources, make_app, serve
 from ingest.supervisor.freshness import ServiceFacts
-from tests.unit.board.builders import BTC_DEPTH, BTC_TRADE, a_board, a_shard, a_stream, some_facts
+from tests.unit.board.builders import a_board, a_shard, a_stream, some_facts
 
 DEADLINE = aiohttp.ClientTimeout(total=10)
 
@@ -120,42 +119,6 @@ async def test_metrics_are_prometheus_text() -> None:
 
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     assert "ingest_shard_up" in {family.name for family in text_string_to_metric_families(text)}
-
-
-async def test_page_says_in_one_line_how_things_are() -> None:
-    """Well, or not ready, or how many streams are not fresh."""
-    facts = facts_with(BTCUSDT=1.0, ETHUSDT=400.0)
-    dead = some_facts(a_shard(a_board(), running=False))
-    texts = []
-    for known in (None, facts, dead):
-        async with served(sources(known)) as client:
-            texts.append((await get(client, "/"))[1])
-
-    assert "<h1>All is well: 1 streams, and all that should speak are fresh.</h1>" in texts[0]
-    assert "<h1>Some data are not fresh: 1 of 2 streams.</h1>" in texts[1]
-    assert "<h1>The service is not ready: do not rely on the data.</h1>" in texts[2]
-
-
-async def test_page_shows_streams_by_kind_and_shards_and_links_the_rest() -> None:
-    """The page is a small truth: kinds with their worst age and states, shards with theirs."""
-    board = a_board({BTC_TRADE: a_stream(age_s=1.5), BTC_DEPTH: a_stream(state=StreamState.QUIET)})
-    async with served(sources(some_facts(a_shard(board)))) as client:
-        status, text = await get(client, "/")
-
-    assert status == 200
-    assert "<td>trade</td><td>1</td><td>1.5 s</td><td>1 live</td>" in text
-    assert "<td>depth</td><td>1</td><td>1.0 s</td><td>1 quiet</td>" in text
-    assert "<td>0</td><td>up</td>" in text
-    assert all(f'href="{path}"' in text for path in ("/livez", "/readyz", "/freshz", "/metrics"))
-
-
-async def test_page_escapes_what_it_shows() -> None:
-    """A symbol is the exchange's text, not ours."""
-    async with served(sources(facts_with(**{"<script>alert(1)</script>": 900.0}))) as client:
-        _, text = await get(client, "/")
-
-    assert "<script>" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 async def test_answers_may_not_be_cached() -> None:

@@ -108,6 +108,19 @@ async def test_evidence_that_quotes_anything_is_taken(sink: PostgresSink) -> Non
     assert row["evidence"] == "REST could not be asked:  and half a character ?"
 
 
+async def test_newest_incidents_that_are_over_are_remembered(sink: PostgresSink) -> None:
+    """For who looks at the service and not at the table; bounded, and without those that are open."""
+    clock = SetClock()
+    incidents = a_log(sink, clock)
+    for number in range(60):
+        clock.now_s += 1
+        incidents.put(a_repair(number), closed=False)
+        incidents.put(a_repair(number), closed=number != 59)
+
+    assert [each.repair.number for each in incidents.ended] == [*range(9, 59)]
+    assert incidents.ended[-1].ended_s == 1_059.0
+
+
 async def test_incident_goes_on_in_its_row(sink: PostgresSink) -> None:
     """Steps, streams that joined, and the end, each with its time."""
     clock = SetClock()

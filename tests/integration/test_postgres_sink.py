@@ -16,7 +16,13 @@ from ingest.buffer.tables import BOOK_TICKERS, KLINES, TABLES, TRADES, Table
 from ingest.errors import RowsRefused, SchemaMismatch, StoreUnavailable
 from ingest.events import AvgPrice, GapFilled, MiniTicker, StreamKey, Ticker
 from ingest.store.instants import instant
-from ingest.store.ledger import close_covered_gaps, count_open_gaps, gaps_after
+from ingest.store.ledger import (
+    OpenGap,
+    close_covered_gaps,
+    count_open_gaps,
+    gaps_after,
+    oldest_open_gaps,
+)
 from ingest.store.lookup import ResumePoint
 from ingest.store.postgres import STICKY_BATCHES, PostgresSink
 from ingest.store.publish import ShardRow, StreamRow
@@ -467,6 +473,23 @@ async def test_open_gaps_are_counted_by_stream(sink: PostgresSink) -> None:
 
     async with sink.session() as connection:
         assert await count_open_gaps(connection) == {BTC_TRADE: 1, other.key: 1}
+
+
+async def test_oldest_open_gaps_are_named(sink: PostgresSink) -> None:
+    """Those that wait longest first, no more than asked for, and none that is closed or beyond repair."""
+    gaps = [
+        a_gap(first, first + 4)._replace(opened_us=at_us)
+        for first, at_us in ((5, 3_000), (20, 1_000), (40, 2_000))
+    ]
+    await sink.write(a_batch([], *gaps, a_gap(60, repairable=False)))
+
+    async with sink.session() as connection:
+        found = await oldest_open_gaps(connection, 2)
+
+    assert found == [
+        OpenGap(BTC_TRADE, 20, 24, gaps[1].cause, 1_000),
+        OpenGap(BTC_TRADE, 40, 44, gaps[2].cause, 2_000),
+    ]
 
 
 # ---------------------------------------------------------------------- what goes wrong

@@ -164,6 +164,7 @@ async def test_writer_keeps_the_ledger(writer_url: str) -> None:
         await repairs.orphaned_gaps(connection, "spot", most=9)
 
         assert await ledger.count_open_gaps(connection) == {}
+        assert await ledger.oldest_open_gaps(connection, 9) == []
 
 
 async def test_writer_publishes_and_forgets(writer_url: str) -> None:

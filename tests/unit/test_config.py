@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import Settings, TopSymbols, load_settings, proxy_variables, sources
+from ingest.config import Settings, TopSymbols, http_secrets, load_settings, proxy_variables, sources
 from ingest.errors import ConfigError
 from ingest.feed.rotation import QuietTime, Rotation
 
@@ -102,6 +102,9 @@ def test_every_mistake_is_reported_at_once_with_file_and_key(tmp_path: Path) -> 
         ('database = "postgresql://u:hunter2@db/x"', "[database]"),
         ('alerts = ["mailto://u:hunter2@mail.example"]', "[alerts]"),
         ('[alerts]\nurls = { a = "mailto://u:hunter2@mail.example" }', "[alerts] urls"),
+        ('http = "hunter2"', "[http]"),
+        ('[http]\npassword = ["hunter2"]', "[http] password"),
+        ("[http]\ntoken = { hunter2 = 1 }", "[http] token"),
     ],
 )
 def test_password_is_never_in_a_message(tmp_path: Path, text: str, place: str) -> None:
@@ -272,6 +275,46 @@ def test_password_may_stand_apart_from_the_url(tmp_path: Path) -> None:
     assert by_file.database.dsn == f"postgresql://me@db/x?password_file={secret}"
     assert "0123" not in repr(by_variable)
     assert Settings().database.dsn == ""
+
+
+def test_http_secrets_come_from_variables_or_files(tmp_path: Path) -> None:
+    """Digits and all; of a file the line's end is not part of the secret. Nothing set: nothing wanted."""
+    secret = tmp_path / "secret"
+    secret.write_text("t0ken with spaces \n")
+    environment = {
+        "INGEST_HTTP_USER": "0123",
+        "INGEST_HTTP_PASSWORD": "0456",
+        "INGEST_HTTP_TOKEN_FILE": str(secret),
+    }
+    settings = load_settings(environment=environment)
+
+    assert http_secrets(settings) == ("0123", "0456", "t0ken with spaces")
+    assert "0456" not in repr(settings)
+    assert http_secrets(Settings()) == ("ingest", "", "")
+
+
+def test_http_secrets_that_cannot_be_meant_are_mistakes(tmp_path: Path) -> None:
+    """Given twice, or in a file that is empty or not there: an open door is never the answer."""
+    by_file = "INGEST_HTTP_PASSWORD_FILE"
+    empty, none = tmp_path / "empty", tmp_path / "none"
+    empty.write_text("\n")
+    said = []
+    for environment in (
+        {"INGEST_HTTP_TOKEN": "hunter2", "INGEST_HTTP_TOKEN_FILE": str(empty)},
+        {"INGEST_HTTP_TOKEN_FILE": str(empty)},
+        {by_file: str(none)},
+        {"INGEST_HTTP_USER": "a:b"},
+    ):
+        with pytest.raises(ConfigError) as raised:
+            load_settings(environment=environment)
+        said.append(str(raised.value))
+
+    assert said == [
+        "INGEST_HTTP_TOKEN_FILE: [http] token_file: given more than once, also by token",
+        f"INGEST_HTTP_TOKEN_FILE: [http] token_file: '{empty}' is empty",
+        f"{by_file}: [http] password_file: '{none}' cannot be read: No such file or directory",
+        "INGEST_HTTP_USER: [http] user: expected a name without a colon (given: 'a:b')",
+    ]
 
 
 def test_password_is_given_once_and_for_a_server_that_wants_one(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 
-from ingest.config import load_settings
+from ingest.config import Settings, load_settings
 from ingest.errors import ConfigError
 from ingest.events import StreamKey
 from ingest.shard.job import job_path, load_job, write_job
@@ -60,6 +61,16 @@ def test_secret_that_stands_apart_is_not_in_the_file_either(tmp_path: Path) -> N
 
     assert "s3cret" not in path.read_text(encoding="utf-8")
     assert job.settings.database.dsn == settings.database.dsn == "postgresql://me:s3cret@db/x"
+
+
+def test_who_may_look_at_the_page_is_none_of_a_shard_s_business(tmp_path: Path) -> None:
+    """Neither the secrets nor where they lie."""
+    settings = load_settings(environment={"INGEST_HTTP_PASSWORD": "s3cret", "INGEST_HTTP_TOKEN": "t0ken"})
+    path = job_path(tmp_path, 1)
+    write_job(path, PLAN, settings, IDS)
+
+    assert "http" not in orjson.loads(path.read_bytes())["settings"]
+    assert load_job(path, SECRET_URL).settings.http == Settings().http
 
 
 def test_job_appears_whole(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""The page's own modules that touch no document, run in a browser: words, staleness, layout of the map."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.ops.http import make_app, serve
+from tests.browser import Page, open_page
+from tests.page_stage import Stage
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    """A tab that may import the page's modules."""
+    async with (
+        serve(make_app(Stage(symbols=1).sources()), "127.0.0.1", 0) as port,
+        open_page(tmp_path) as page,
+    ):
+        await page.go(f"http://127.0.0.1:{port}/page/icon.svg")
+        await page.wait_for("location.pathname === '/page/icon.svg'")
+        yield page
+
+
+async def of_module(page: Page, module: str, expression: str) -> Any:
+    return await page.evaluate(f"import('/page/{module}.js').then((m) => {expression.strip()})")
+
+
+async def test_numbers_are_said_as_people_say_them(page: Page) -> None:
+    """With their units, at a fitting precision; what is not known is a dash."""
+    spans = await of_module(page, "words", "[0.25, 59.94, 125, 7384, 200000, null].map(m.seconds)")
+    others = await of_module(
+        page,
+        "words",
+        "[m.count(1234567), m.milliseconds(0.42), m.milliseconds(12500), m.bytes(61.2e9), m.bytes(0)]",
+    )
+
+    assert spans == ["0.3 s", "59.9 s", "2 min 5 s", "2 h 3 min", "2 d 7 h", "–"]
+    assert others == ["1,234,567", "0.4 ms", "12.5 s", "61.2 GB", "0 B"]
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "is_connected", "news", "words"),
+    [
+        (1_000, True, "live", "Live, as of "),
+        (9_000, True, "old", "No news for 9 s: this page is stale. What you see is of "),
+        (-9_000, True, "old", "No news for 9 s: this page is stale. What you see is of "),
+        (2_000, False, "old", "Cut off for 2 s. Why. What you see is of "),
+    ],
+)
+async def test_page_judges_its_own_news(
+    page: Page, silent_ms: int, is_connected: bool, news: str, words: str
+) -> None:
+    """By its own clock, whatever the connection looks like; a clock that jumps back is silence, too."""
+    flag = "true" if is_connected else "false"
+    said = await of_module(
+        page,
+        "staleness",
+        f"""{{
+            const h = new m.Hearing();
+            h.hear(50000, 7000);
+            return m.judge(h, 50000 + {silent_ms}, {flag}, "Why.");
+        }}""",
+    )
+
+    assert said["news"] == news
+    assert said["words"].startswith(words)
+
+
+async def test_page_notices_news_that_were_long_on_their_way(page: Page) -> None:
+    """Against the shortest way that any had: the two clocks need not agree."""
+    said = await of_module(
+        page,
+        "staleness",
+        """{
+            const h = new m.Hearing();
+            h.hear(50000, 1000); h.hear(51000, 2000);
+            const inTime = m.judge(h, 51000, true, "");
+            h.hear(60000, 3000);
+            return [inTime.news, m.judge(h, 60000, true, "")];
+        }""",
+    )
+
+    assert said[0] == "live"
+    assert said[1]["words"].startswith("News come 8 s late")
+
+
+async def test_map_has_a_cell_of_its_own_for_each_stream(page: Page) -> None:
+    """Whatever the width: none covers another, none is outside, and each is found at its own middle."""
+    found = await of_module(
+        page,
+        "layout",
+        """{
+            const kinds = ["trade", "depth", "kline_1m"];
+            const streams = [];
+            for (let s = 0; s < 211; s += 1) for (const kind of kinds)
+                if (s !== 5 || kind !== "depth") streams.push({ market: "spot", symbol: "S" + s, kind });
+            return [360, 700, 1400].map((width) => {
+                const l = m.layOut(streams, width, 60, false);
+                const half = l.pitch / 2;
+                const middles = streams.map((_, p) => m.placeAt(l, l.x[p] + half, l.y[p] + half));
+                const ends = streams.map((_, p) => [l.x[p] + l.pitch, l.y[p] + l.pitch]);
+                const isInside = ends.every(([x, y]) => x <= width && y <= l.height);
+                return middles.every((found, place) => found === place) && isInside;
+            });
+        }""",
+    )
+
+    assert found == [True] * 3
+
+
+async def test_every_stream_is_reached_with_the_arrow_keys(page: Page) -> None:
+    """Also from one block of the map to the next, and where a symbol lacks a kind."""
+    reached = await of_module(
+        page,
+        "layout",
+        """{
+            const streams = [];
+            for (let s = 0; s < 40; s += 1) for (const kind of ["trade", "depth"])
+                if (s !== 5 || kind !== "depth") streams.push({ market: "spot", symbol: "S" + s, kind });
+            const l = m.layOut(streams, 400, 60, false);
+            const seen = new Set([0]);
+            for (const place of seen) for (const [x, y] of [[1, 0], [-1, 0], [0, 1], [0, -1]])
+                seen.add(m.neighbour(l, place, x, y));
+            return [seen.size, streams.length];
+        }""",
+    )
+
+    assert reached[0] == reached[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "age_ds", "is_not_fresh", "shade"),
+    [
+        ("live", 10, "false", "h0"),
+        ("live", 99, "false", "h3"),
+        ("live", 150, "false", "over"),
+        ("suspect", 120, "true", "over"),
+        ("stale", 10, "true", "stale"),
+        ("quiet", 9_000, "false", "quiet"),
+        ("starting", -1, "false", "starting"),
+        ("starting", -1, "true", "over"),
+        ("live", -1, "false", "starting"),
+    ],
+)
+async def test_shade_is_the_age_against_the_limit(
+    page: Page, state: str, age_ds: int, is_not_fresh: str, shade: str
+) -> None:
+    """A limit of 10 s; states that say more than the age have a shade of their own."""
+    detail = f"{{ state: '{state}', limitS: 10, isNotFresh: {is_not_fresh} }}"
+
+    assert await of_module(page, "heat", f"m.SHADES[m.shadeOf({detail}, {age_ds})].name") == shade
+
+
+async def test_line_of_a_chart_is_broken_where_nothing_is_known(page: Page) -> None:
+    """Neither a gap between samples nor an unknown value is bridged; the scale ends at a round number."""
+    drawn = await of_module(
+        page,
+        "charts",
+        """m.path([{ atMs: 0, v: 1 }, { atMs: 5000, v: 2 }, { atMs: 10000, v: null }, { atMs: 15000, v: 2 },
+            { atMs: 90000, v: 1 }], "v", 2, 90000, 15000).replace(/[^ML]/g, "")""",
+    )
+    tops = await of_module(page, "charts", "[0, 0.3, 1, 7, 3900, 100].map(m.ceiling)")
+
+    assert drawn == "MLMM"
+    assert tops == [1, 0.5, 1, 10, 5_000, 100]
