@@ -12,7 +12,7 @@ The package reads in the order a message travels; imports go the same way and ne
     reader        for whoever only reads: refuses what is stale or incomplete
     shard         the process that runs 1 to 5
     supervisor    the process above: plan, spawn, watch, restart, publish
-    ops           metrics, health, HTTP, logs
+    ops           metrics, health, HTTP, the status page, logs
     sim           the exchange double; shares no protocol code with the rest
 
 Invariants, each with one owner:

@@ -1,1 +1,1 @@
-"""What operators see: metrics, health, HTTP, logs."""
+"""What operators see: metrics, health, HTTP, the status page, logs."""

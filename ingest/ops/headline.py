@@ -11,11 +11,12 @@ from ingest.supervisor.freshness import ServiceFacts
 
 Level: TypeAlias = Literal["good", "wait", "warn", "bad"]
 
+_NO_BOARD = "has no board yet"
 _NO_DATABASE = frozenset({"cannot reach the database", "waits for the database"})
 
 
 class Headline(NamedTuple):
-    """`level` is the tone: all well, starting, some data not fresh, do not rely on it."""
+    """`level` is the tone: all well, starting, something is not as it should be, do not rely on it."""
 
     level: Level
     line: str
@@ -26,6 +27,8 @@ def headline(ready: Answer, fresh: Answer, facts: ServiceFacts) -> Headline:
     streams = fresh.body["streams"]
     if not ready.ok and _is_starting(facts):
         return Headline("wait", f"The service is starting: {_cause(facts)}.")
+    if not ready.ok and fresh.ok:
+        return Headline("warn", f"The service is not ready, {_cause(facts)}; so far the data are fresh.")
     if not ready.ok:
         return Headline("bad", f"The service is not ready, {_cause(facts)}: do not rely on the data.")
     if fresh.status == "fresh":
@@ -44,9 +47,7 @@ def _is_starting(facts: ServiceFacts) -> bool:
     if not facts.shards:
         return True
     return facts.schema_checked and all(
-        shard.running
-        and not shard.restarts
-        and shard_doubt(shard, facts) in {"", "has no board yet", "is starting"}
+        shard.running and not shard.restarts and shard_doubt(shard, facts) in {"", _NO_BOARD, "is starting"}
         for shard in facts.shards
     )
 
@@ -57,8 +58,11 @@ def _cause(facts: ServiceFacts) -> str:
     if not facts.shards:
         return "the plan is being made"
     doubts = {shard.shard: doubt for shard in facts.shards if (doubt := shard_doubt(shard, facts))}
+    doubts = {shard: "is starting" if doubt == _NO_BOARD else doubt for shard, doubt in doubts.items()}
     if len(doubts) == len(facts.shards) and _NO_DATABASE.issuperset(doubts.values()):
         return "the database cannot be reached"
     if len(doubts) == 1:
         return "".join(f"shard {shard} {doubt}" for shard, doubt in doubts.items())
+    if set(doubts.values()) == {"is starting"}:
+        return f"{len(doubts)} of {len(facts.shards)} shards are starting"
     return f"{len(doubts)} of {len(facts.shards)} shards do not work"

@@ -159,9 +159,14 @@ async def test_line_of_a_chart_is_broken_where_nothing_is_known(page: Page) -> N
         page,
         "charts",
         """m.path([{ atMs: 0, v: 1 }, { atMs: 5000, v: 2 }, { atMs: 10000, v: null }, { atMs: 15000, v: 2 },
-            { atMs: 90000, v: 1 }], "v", 2, 90000, 15000).replace(/[^ML]/g, "")""",
+            { atMs: 90000, v: 1 }], "v", 2, 300000, 15000).replace(/[^ML]/g, "")""",
     )
     tops = await of_module(page, "charts", "[0, 0.3, 1, 7, 3900, 100].map(m.ceiling)")
 
+    spans = await of_module(
+        page, "charts", "[0, 10, 720, 4000].map((s) => m.spanOf([{ atMs: 0 }, { atMs: s * 1000 }]))"
+    )
+
     assert drawn == "MLMM"
+    assert [span / 60_000 for span in spans] == [5, 5, 12, 60]
     assert tops == [1, 0.5, 1, 10, 5_000, 100]

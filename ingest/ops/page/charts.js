@@ -1,8 +1,10 @@
 // Lines over the last hour, drawn as SVG; under each its present and highest values, and what is pointed at.
+// A service that runs for less than an hour has as much of it drawn as there is.
 
 import { clock } from "./words.js";
 
 const HOUR_MS = 3_600_000;
+const LEAST_MS = 300_000;
 const [WIDTH, HEIGHT] = [600, 120]; // units of the drawing, stretched to the room there is
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -13,8 +15,16 @@ export function ceiling(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((each) => each >= value * (1 - 1e-9));
 }
 
-// The drawing of a line, broken where nothing is known or nobody took samples.
-export function path(samples, key, top, endMs, mostApartMs) {
+// How much time a drawing of the samples spans, in milliseconds: whole minutes.
+export function spanOf(samples) {
+  if (!samples.length) return LEAST_MS;
+  const minutes = Math.ceil((samples.at(-1).atMs - samples[0].atMs) / 60_000);
+  return Math.min(HOUR_MS, Math.max(LEAST_MS, minutes * 60_000));
+}
+
+// The drawing of a line, broken where nothing is known or nobody took samples; `top` is the highest value's.
+export function path(samples, key, top, spanMs, mostApartMs) {
+  const endMs = samples.at(-1)?.atMs;
   let drawn = "";
   let before = null;
   for (const sample of samples) {
@@ -22,7 +32,7 @@ export function path(samples, key, top, endMs, mostApartMs) {
       before = null;
       continue;
     }
-    const x = WIDTH * (1 - (endMs - sample.atMs) / HOUR_MS);
+    const x = WIDTH * (1 - (endMs - sample.atMs) / spanMs);
     const y = HEIGHT * (1 - sample[key] / top);
     const isNext = before !== null && sample.atMs - before <= mostApartMs;
     drawn += `${isNext ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -50,8 +60,9 @@ export class Chart {
   #top = told("span", "", "top");
   #caption = told("figcaption", "", "");
   #pointed = told("p", "", "pointed small");
+  #start = told("span", "", "start");
   #samples = [];
-  #endMs = 0;
+  #spanMs = HOUR_MS;
 
   // lines: [{key, name}] at most two, both in what `say` puts into words.
   constructor(parent, title, lines, say) {
@@ -60,7 +71,7 @@ export class Chart {
     const figure = document.createElement("figure");
     const frame = told("div", "", "plot");
     this.#svg.append(...this.#lines.map((line) => line.path), this.#cursor);
-    frame.append(this.#svg, this.#top, told("span", "an hour ago", "start"), told("span", "now", "end"));
+    frame.append(this.#svg, this.#top, this.#start, told("span", "now", "end"));
     figure.append(told("h3", title, ""), frame, this.#caption, this.#pointed);
     parent.append(figure);
     this.#svg.addEventListener("pointermove", (event) => this.#point(event));
@@ -69,12 +80,13 @@ export class Chart {
 
   show(samples, sampleEveryMs) {
     this.#samples = samples;
-    this.#endMs = samples.at(-1)?.atMs ?? 0;
+    this.#spanMs = spanOf(samples);
+    this.#start.textContent = `${this.#spanMs / 60_000} minutes ago`;
     const values = this.#lines.flatMap(({ key }) => samples.map((sample) => sample[key]));
     const top = ceiling(1.1 * Math.max(0, ...values));
     this.#top.textContent = this.#say(top);
     for (const { key, path: line } of this.#lines) {
-      line.setAttribute("d", path(samples, key, top, this.#endMs, 3 * sampleEveryMs));
+      line.setAttribute("d", path(samples, key, top, this.#spanMs, 3 * sampleEveryMs));
     }
     this.#caption.replaceChildren(...this.#lines.map((line, place) => this.#sum(line, place)));
   }
@@ -88,7 +100,7 @@ export class Chart {
 
   #point(event) {
     const share = event.offsetX / this.#svg.clientWidth;
-    const atMs = this.#endMs - HOUR_MS * (1 - share);
+    const atMs = (this.#samples.at(-1)?.atMs ?? 0) - this.#spanMs * (1 - share);
     const apart = (sample) => Math.abs(sample.atMs - atMs);
     const nearest = this.#samples.reduce((best, each) => (best && apart(best) <= apart(each) ? best : each), null);
     if (!nearest) return;

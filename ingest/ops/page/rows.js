@@ -69,8 +69,8 @@ function shardState(shard) {
 
 function lag(shard) {
   if (!("lag_ms" in shard)) return "–";
-  const text = `${words.milliseconds(shard.lag_ms)}, at most ${words.milliseconds(shard.lag_max_ms)}`;
-  return marked(text, shard.lag_max_ms > 1000 ? "warn" : "");
+  const worst = Math.max(shard.lag_ms, shard.lag_max_ms);
+  return marked(words.milliseconds(worst), worst > 1000 ? "warn" : "");
 }
 
 function waiting(shard) {
@@ -113,14 +113,15 @@ export function streams(model, places) {
 }
 
 export function gapsSummary({ gaps, shards: all }) {
-  const closed = `${words.count(sum(all, "repairs_closed"))} gaps closed with ${words.count(sum(all, "repaired_rows"))} rows`;
-  const failed = sum(all, "repair_failures");
-  const pages = failed ? `, ${words.count(failed)} attempts failed` : "";
-  const progress = `Repairs since the shards' start: ${closed}${pages}.`;
+  const closed = words.several(sum(all, "repairs_closed"), "gap");
+  const failures = sum(all, "repair_failures");
+  const failed = failures ? `, ${words.several(failures, "attempt")} failed` : "";
+  const rows = words.several(sum(all, "repaired_rows"), "row");
+  const progress = `Repairs since the shards' start: ${closed} closed with ${rows}${failed}.`;
   if (!gaps.open) return `No gap is open. ${progress}`;
   const waits = words.count(sum(all, "repairs_waiting"));
-  const open = `${words.count(gaps.open)} open in ${words.count(gaps.streams)} streams, ${waits} of them waiting for REST.`;
-  return `${open} ${progress}`;
+  const where = words.several(gaps.streams, "stream");
+  return `${words.count(gaps.open)} open in ${where}, ${waits} of them waiting for REST. ${progress}`;
 }
 
 export function gaps({ gaps: { oldest } }) {

@@ -54,6 +54,10 @@ export function count(value) {
   return isKnown(value) ? COUNT.format(value) : NOTHING;
 }
 
+export function several(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 export function perSecond(value) {
   return isKnown(value) ? `${COUNT.format(value)}/s` : NOTHING;
 }

@@ -4,7 +4,7 @@ import pytest
 
 from ingest.board.layout import HeaderValues, ShardState, StreamState
 from ingest.ops.headline import Headline, headline
-from ingest.ops.health import freshness_report, readiness
+from ingest.ops.health import Answer, freshness_report, readiness
 from ingest.supervisor.freshness import ServiceFacts, ShardFacts, judge_all
 from tests.unit.board.builders import (
     BTC_TRADE,
@@ -49,13 +49,18 @@ WITHOUT_DATABASE = RUNNING._replace(database_up=0)
             [a_shard(a_board(), running=False), a_shard(a_board(shard=1, header=WITHOUT_DATABASE))],
             "2 of 2 shards do not work",
         ),
+        ([a_shard(None, restarts=1), a_shard(a_board(shard=1))], "shard 0 is starting"),
     ],
 )
 def test_service_that_is_not_ready_names_the_cause(shards: list[ShardFacts], cause: str) -> None:
-    """The one cause, or how many shards do not work."""
-    line = f"The service is not ready, {cause}: do not rely on the data."
+    """The one cause, or how many shards do not work; whether the data suffer is another question."""
+    facts = some_facts(*shards)
+    ready, (stale, fresh) = readiness(facts), (Answer(ok, "", (), {"streams": 1}) for ok in (False, True))
+    lasting = f"The service is not ready, {cause}: do not rely on the data."
+    so_far = f"The service is not ready, {cause}; so far the data are fresh."
 
-    assert said_of(some_facts(*shards)) == ("bad", line)
+    assert headline(ready, stale, facts) == ("bad", lasting)
+    assert headline(ready, fresh, facts) == ("warn", so_far)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,8 @@ def test_service_that_is_not_ready_names_the_cause(shards: list[ShardFacts], cau
             ServiceFacts(now_wall_ns=0, now_monotonic_ns=0, shards=(), schema_checked=True),
             "the plan is being made",
         ),
-        (some_facts(a_shard(None)), "shard 0 has no board yet"),
+        (some_facts(a_shard(None)), "shard 0 is starting"),
+        (some_facts(a_shard(None), ShardFacts(shard=1, running=True)), "2 of 2 shards are starting"),
         (
             some_facts(a_shard(a_board(header=HeaderValues(ShardState.STARTING, database_up=1)))),
             "shard 0 is starting",
