@@ -5,6 +5,7 @@ Time is real, so that ages grow while a browser looks; everything else is comput
 """
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -43,14 +44,18 @@ DOWN_S = 45.0
 """For how long the database is down, where it is."""
 S = 1_000_000_000
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_KNOWN = (
+    "BTC ETH BNB SOL XRP ADA DOGE AVAX DOT LINK TRX LTC BCH UNI ATOM XLM ETC FIL NEAR APT ARB OP INJ SUI SEI TIA "
+    "ICP AAVE ALGO AXS CHZ COMP CRV DASH DYDX EGLD ENJ EOS FET FLOW GALA GRT HBAR IMX KSM LDO MANA MKR NEO PEPE "
+    "QNT RUNE SAND SHIB SNX THETA VET XTZ ZEC ZIL"
+).split()
 
 
 def symbol_of(number: int) -> str:
     """The first ones have known names."""
-    known = ("BTC", "ETH", "BNB", "SOL", "XRP")
-    if number < len(known):
-        return f"{known[number]}USDT"
-    return "".join(_LETTERS[number // 26**place % 26] for place in (0, 1, 2)) + "USDT"
+    if number < len(_KNOWN):
+        return f"{_KNOWN[number]}USDT"
+    return "Q" + "".join(_LETTERS[number // 26**place % 26] for place in (0, 1, 2)) + "USDT"
 
 
 @dataclass
@@ -250,23 +255,23 @@ class Stage:
 
     def remember_hour(self) -> None:
         """Fill the history with an hour that had a wave and a gap of a minute."""
-        now_ms = self.clock.wall_ns() // 1_000_000
+        now_ms, rng = self.clock.wall_ns() // 1_000_000, random.Random(7)
         for turn in range(SAMPLES):
             left_s = (SAMPLES - turn) * SAMPLE_EVERY_S
             if 1_200 < left_s < 1_260:
                 continue
-            wave = 1 + 0.3 * math.sin(turn / 40) + 0.05 * math.sin(turn * 1.7)
+            wave = 1 + 0.25 * math.sin(turn / 90) + 0.08 * rng.gauss(0, 1) + (0.8 if rng.random() < 0.01 else 0)
             down = self.database_is_down and left_s < DOWN_S
-            latency = None if down else 110 * wave
+            latency = None if down else 105 + 12 * rng.random()
             self.history.samples.append(
                 Sample(
                     at_ms=now_ms - int(left_s * 1_000),
                     messages_per_s=3_000 * wave,
                     rows_per_s=0.0 if down else 2_800 * wave,
                     commit_p50_ms=latency,
-                    commit_p99_ms=None if latency is None else latency * 2.1 + turn % 50,
-                    loop_lag_ms=2.0 + turn % 7 / 3,
-                    waiting_s=DOWN_S - left_s if down else 0.2,
+                    commit_p99_ms=None if latency is None else latency * 1.9 + 25 * rng.expovariate(1),
+                    loop_lag_ms=1.2 + rng.expovariate(1.5),
+                    waiting_s=DOWN_S - left_s if down else 0.05 + 0.1 * rng.random(),
                 )
             )
         self.history.taken = len(self.history.samples)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
+from ingest import __version__
 from ingest.ops.headline import Headline
 
 _TYPES = {
@@ -51,7 +52,7 @@ def load_page() -> PageFiles:
     together = hashlib.sha256()
     for name, body in bodies.items():
         together.update(f"{name} {len(body)}\n".encode() + body)
-    document = bodies.pop(_DOCUMENT).decode()
+    document = bodies.pop(_DOCUMENT).decode().replace("{{release}}", escape(__version__))
     return PageFiles(
         {name: _file(name, body) for name, body in bodies.items()}, document, _short(together.hexdigest())
     )

@@ -51,9 +51,10 @@ async def test_healthy_service_is_shown_whole(tmp_path: Path) -> None:
         gaps, incidents = await page.text("#gaps"), await page.text("#incidents")
         around = await page.text("#budgets") + await page.text("#around")
         charts = await page.evaluate(
-            "[...document.querySelectorAll('#charts path')].map((p) => p.getAttribute('d').length)"
+            "[...document.querySelectorAll('#charts path:not(.grid)')].map((p) => p.getAttribute('d').length)"
         )
         title, news = await page.evaluate("document.title"), await page.text("#news")
+        told = await page.evaluate("document.querySelector('[role=status]').textContent")
 
     assert line == "All is well: 300 streams, and all that should speak are fresh."
     assert "300 of 300" in tiles
@@ -65,7 +66,8 @@ async def test_healthy_service_is_shown_whole(tmp_path: Path) -> None:
     assert "BTCUSDT" in gaps
     assert "212" in gaps
     assert "no ping for 47 s" in incidents
-    assert "request weight in a minute: 4,420 of 5,100" in around
+    assert "request weight in a minute\n4,420 of 5,100" in around
+    assert told == line
     assert min(charts) > 1_000
     assert title == "300 fresh · ingest"
     assert news.startswith("Live, as of")
@@ -129,7 +131,7 @@ async def test_phone_gets_the_same_without_scrolling_sideways(tmp_path: Path) ->
     assert "state" in named
     assert tip.split("\n\n")[:3] == [
         "ETHUSDT trade (spot)",
-        "stale.",
+        "State: stale.",
         "Newest row 1 min 35 s old, limit 8 s.",
     ]
     assert "214 trades behind the exchange" in tip
@@ -188,7 +190,7 @@ async def choose(page: Page, key: StreamKey, *, how: str) -> None:
 
 
 async def test_map_tells_on_hover_and_by_the_keyboard(tmp_path: Path) -> None:
-    """The diagnosis of the cell below the pointer; the arrow keys go on from there."""
+    """The diagnosis of the cell below the pointer; the arrow keys go on from there, and are heard."""
     async with looking(a_stage(stale=(ETH_TRADE,)), tmp_path) as page:
         await choose(page, ETH_TRADE, how="pointermove")
         pointed = await page.text("#tip")
@@ -197,9 +199,14 @@ async def test_map_tells_on_hover_and_by_the_keyboard(tmp_path: Path) -> None:
         for key in ("ArrowDown", "ArrowRight"):
             await page.send("Input.dispatchKeyEvent", type="keyDown", key=key)
         moved = await page.text("#tip")
+        heard = await page.evaluate("document.getElementById('cell').textContent")
+        await page.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+        is_gone = await page.evaluate("document.getElementById('tip').hidden")
 
     assert "Diagnosis stream_silent: this stream is silent" in pointed
-    assert moved.startswith("GAAUSDT book_ticker (spot)") or "book_ticker" in moved.splitlines()[0]
+    assert moved.startswith("FETUSDT book_ticker (spot)")
+    assert heard.startswith("FETUSDT book_ticker (spot) State: live. Newest row ")
+    assert is_gone
 
 
 async def test_table_of_all_streams_is_there_for_who_does_not_see_the_map(tmp_path: Path) -> None:

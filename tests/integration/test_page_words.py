@@ -169,4 +169,107 @@ async def test_line_of_a_chart_is_broken_where_nothing_is_known(page: Page) -> N
 
     assert drawn == "MLMM"
     assert [span / 60_000 for span in spans] == [5, 5, 12, 60]
-    assert tops == [1, 0.5, 1, 10, 5_000, 100]
+    assert tops == [1, 0.3, 1, 8, 4_000, 100]
+
+
+LINK = """{{
+    const sources = [], pauses = [], timers = [];
+    globalThis.EventSource = class {{
+        listeners = {{}};
+        isClosed = false;
+        constructor() {{ sources.push(this); }}
+        addEventListener(name, listener) {{ this.listeners[name] = listener; }}
+        close() {{ this.isClosed = true; }}
+    }};
+    globalThis.setTimeout = (then, ms) => (pauses.push(ms), timers.push(then));
+    const link = new m.Link(() => {{}});
+    link.open();
+    {script}
+}}"""
+
+
+async def test_link_waits_longer_after_each_failure_and_no_longer_than_a_bound(page: Page) -> None:
+    """With jitter, so that many open pages do not come back at once; a picture makes it patient no more."""
+    pauses = await of_module(
+        page,
+        "link",
+        LINK.format(
+            script="""
+            const found = [];
+            for (let turn = 0; turn < 10; turn += 1) {
+                if (turn === 9) sources.at(-1).listeners.full({ data: "{}" });
+                sources.at(-1).listeners.error();
+                found.push(pauses.at(-1));
+                timers.at(-1)();
+            }
+            return found;"""
+        ),
+    )
+
+    longest = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000, 15_000, 500]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+
+
+async def test_link_gives_up_a_connection_that_brings_nothing(page: Page) -> None:
+    """It may stand for ever on one side alone; a new one is made, and the old one let go."""
+    found = await of_module(
+        page,
+        "link",
+        LINK.format(
+            script="""
+            sources[0].listeners.open();
+            timers.at(-1)();
+            const why = link.why;
+            timers.at(-1)();
+            return [why, sources.length, sources[0].isClosed, sources[1].isClosed];"""
+        ),
+    )
+
+    assert found == ["Nothing came any more. Trying again.", 2, True, False]
+
+
+async def test_link_of_a_page_that_nobody_sees_is_let_go_and_taken_up_again(page: Page) -> None:
+    """After a while, not at once; no news of the network take it up before somebody looks."""
+    found = await of_module(
+        page,
+        "link",
+        LINK.format(
+            script="""
+            link.follow(false);
+            const before = sources[0].isClosed;
+            timers.at(-1)();
+            const after = [sources[0].isClosed, link.isPaused];
+            link.hurry();
+            const hurried = sources.length;
+            link.follow(true);
+            return [before, ...after, hurried, sources.length];"""
+        ),
+    )
+
+    assert found == [False, True, True, 1, 2]
+
+
+async def test_picture_that_is_known_already_is_no_news(page: Page) -> None:
+    """A new connection begins with the newest picture there is, which may be an old one."""
+    said = await of_module(
+        page,
+        "staleness",
+        """{
+            const h = new m.Hearing();
+            h.hear(50000, 7000);
+            h.forgetWay();
+            h.hear(70000, 7000);
+            return m.judge(h, 70000, true, "").news;
+        }""",
+    )
+
+    assert said == "old"
+
+
+async def test_times_are_in_utc_and_say_the_day_when_it_is_another(page: Page) -> None:
+    """As logs and tables have them, wherever the reader is."""
+    said = await of_module(
+        page, "words", "[m.clock(86399000), m.moment(3600000, 7200000), m.moment(3600000, 90000000)]"
+    )
+
+    assert said == ["23:59:59", "01:00:00", "1970-01-01 01:00:00"]

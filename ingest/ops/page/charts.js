@@ -8,11 +8,11 @@ const LEAST_MS = 300_000;
 const [WIDTH, HEIGHT] = [600, 120]; // units of the drawing, stretched to the room there is
 const SVG = "http://www.w3.org/2000/svg";
 
-// The least of 1, 2, 5 times a power of ten that is not below a value.
+// The least of a few round numbers times a power of ten that is not below a value.
 export function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((each) => each >= value * (1 - 1e-9));
+  return [1, 1.5, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((each) => each >= value * (1 - 1e-9));
 }
 
 // How much time a drawing of the samples spans, in milliseconds: whole minutes.
@@ -70,7 +70,7 @@ export class Chart {
     this.#lines = lines.map((line, place) => ({ ...line, path: made("path", { class: `line${place}` }) }));
     const figure = document.createElement("figure");
     const frame = told("div", "", "plot");
-    this.#svg.append(...this.#lines.map((line) => line.path), this.#cursor);
+    this.#svg.append(made("path", { class: "grid", d: `M0 ${HEIGHT / 2}H${WIDTH}` }), ...this.#lines.map((line) => line.path), this.#cursor);
     frame.append(this.#svg, this.#top, this.#start, told("span", "now", "end"));
     figure.append(told("h3", title, ""), frame, this.#caption, this.#pointed);
     parent.append(figure);

@@ -10,12 +10,12 @@ export const SHADES = [
   { name: "h1", says: "under half" },
   { name: "h2", says: "under three quarters" },
   { name: "h3", says: "nearly at its limit" },
-  { name: "over", says: "past its limit", mark: "dot" },
+  { name: "over", says: "past its limit", mark: "dot", ink: "ink" },
   { name: "stale", says: "stale", mark: "cross" },
   { name: "recovering", says: "recovering", mark: "slash" },
   { name: "quiet", says: "quiet: proven right to be" },
   { name: "starting", says: "starting", mark: "frame" },
-  { name: "halted", says: "halted by the exchange", mark: "dash" },
+  { name: "halted", says: "halted by the exchange", mark: "dash", ink: "ink" },
 ];
 const BY_NAME = Object.fromEntries(SHADES.map((shade, number) => [shade.name, number]));
 const LABEL_FONT = "11px system-ui, sans-serif";
@@ -32,6 +32,7 @@ export function shadeOf(detail, ageDs) {
 export class HeatMap {
   #canvas;
   #tip;
+  #cell;
   #brush;
   #model = null;
   #layout = null;
@@ -40,15 +41,18 @@ export class HeatMap {
   #colours = {};
   #chosen = -1;
 
-  constructor(canvas, tip) {
+  // tip is seen, cell is heard: what the arrow keys have chosen, once.
+  constructor(canvas, tip, cell) {
     this.#canvas = canvas;
     this.#tip = tip;
+    this.#cell = cell;
     this.#brush = canvas.getContext("2d");
     canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && this.#point(event));
     canvas.addEventListener("pointerdown", (event) => this.#point(event));
     canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#choose(-1));
     canvas.addEventListener("keydown", (event) => this.#move(event));
     canvas.addEventListener("blur", () => this.#choose(-1));
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.#choose(-1));
   }
 
   show(model) {
@@ -94,7 +98,7 @@ export class HeatMap {
 
   #mix() {
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["ground", "text", "soft", "mark", ...SHADES.map((shade) => shade.name)]) {
+    for (const name of ["ground", "text", "soft", "mark", "ink", ...SHADES.map((shade) => shade.name)]) {
       this.#colours[name] = style.getPropertyValue(`--${name}`).trim();
     }
   }
@@ -120,11 +124,12 @@ export class HeatMap {
     const [left, top, side] = [x[place], y[place], pitch];
     brush.fillStyle = this.#colours.ground;
     brush.fillRect(left, top, side, side);
-    const { name, mark } = SHADES[shade];
+    const { name, mark, ink = "mark" } = SHADES[shade];
     brush.fillStyle = brush.strokeStyle = this.#colours[name];
     brush.lineWidth = 1;
     if (mark === "frame") brush.strokeRect(left + 1.5, top + 1.5, side - 4, side - 4);
     else brush.fillRect(left + 1, top + 1, side - 2, side - 2);
+    brush.strokeStyle = this.#colours[ink];
     if (mark) this.#mark(mark, left + side / 2, top + side / 2, side / 5);
     if (place === this.#chosen) this.#frame(left, top, side);
     this.#shades[place] = shade;
@@ -132,13 +137,12 @@ export class HeatMap {
 
   #mark(mark, x, y, reach) {
     const brush = this.#brush;
-    brush.strokeStyle = this.#colours.mark;
     brush.lineWidth = 2;
     brush.beginPath();
     if (mark === "cross" || mark === "slash") [brush.moveTo(x - reach, y + reach), brush.lineTo(x + reach, y - reach)];
     if (mark === "cross") [brush.moveTo(x - reach, y - reach), brush.lineTo(x + reach, y + reach)];
     if (mark === "dash") [brush.moveTo(x - reach, y), brush.lineTo(x + reach, y)];
-    if (mark === "dot") [brush.moveTo(x - 1, y), brush.lineTo(x + 1, y)];
+    if (mark === "dot") [brush.moveTo(x - 1.5, y), brush.lineTo(x + 1.5, y)];
     brush.stroke();
   }
 
@@ -154,10 +158,10 @@ export class HeatMap {
 
   #move(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (event.key === "Escape") this.#choose(-1);
     if (!step || !this.#layout?.x.length) return;
     event.preventDefault();
     this.#choose(this.#chosen < 0 ? 0 : neighbour(this.#layout, this.#chosen, ...step));
+    this.#cell.textContent = this.#lines().join(" ");
   }
 
   #choose(place) {
@@ -172,14 +176,17 @@ export class HeatMap {
     const place = this.#chosen;
     this.#tip.hidden = place < 0;
     if (place < 0) return;
-    const { streams, details, agesDs, whole } = this.#model;
-    const { symbol, kind, market } = streams[place];
-    const sentences = words.stream(streams[place].text, details[place], agesDs[place], whole.at_ms);
-    const lines = [`${symbol} ${kind} (${market})`, ...sentences];
+    const lines = this.#lines();
     if (this.#tip.textContent !== lines.join("")) {
       this.#tip.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
     }
     this.#place(this.#layout.x[place], this.#layout.y[place]);
+  }
+
+  #lines() {
+    const { streams, details, agesDs, whole } = this.#model;
+    const { symbol, kind, market } = streams[this.#chosen];
+    return [`${symbol} ${kind} (${market})`, ...words.stream(details[this.#chosen], agesDs[this.#chosen], whole.at_ms)];
   }
 
   #place(left, top) {

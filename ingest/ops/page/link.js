@@ -1,21 +1,24 @@
 // The connection to the service: one event stream, opened again by itself with growing, jittered pauses.
 //
-// A page that nobody sees lets go of its connection after a while: browsers open few to one place, and the service
+// A connection that brings nothing for a while is given up, too: after a laptop's sleep or a network's change it may
+// stand for ever. A page that nobody sees lets go of its connection after a while: browsers open few to one place, and the service
 // makes pictures only for those who look.
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 const UNSEEN_MS = 15_000;
 const PROBE_MS = 3_000;
+const SILENT_MS = 20_000;
 
 export class Link {
   isConnected = false;
+  isPaused = false;
   why = "";
   #source = null;
   #pauseMs = FIRST_PAUSE_MS;
   #timer = 0;
   #unseen = 0;
-  #isPaused = false;
+  #silent = 0;
   #heard;
 
   // heard(name, body) is called with each event, and with "opened" when a connection begins.
@@ -24,8 +27,8 @@ export class Link {
   }
 
   open() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
+    this.#close(this.why);
+    this.#awaitNews();
     this.#source = new EventSource("page/live");
     this.#source.addEventListener("open", () => {
       this.isConnected = true;
@@ -45,19 +48,31 @@ export class Link {
     clearTimeout(this.#unseen);
     if (!isSeen) {
       this.#unseen = setTimeout(() => this.#pause(), UNSEEN_MS);
-    } else if (this.#isPaused) {
-      this.#isPaused = false;
+    } else if (this.isPaused) {
+      this.isPaused = false;
       this.open();
     }
   }
 
+  // Call when the network is there again.
+  hurry() {
+    this.#pauseMs = FIRST_PAUSE_MS;
+    if (!this.isPaused && !this.isConnected) this.open();
+  }
+
   #take(name, event) {
     this.#pauseMs = FIRST_PAUSE_MS;
+    this.#awaitNews();
     this.#heard(name, JSON.parse(event.data));
   }
 
+  #awaitNews() {
+    clearTimeout(this.#silent);
+    this.#silent = setTimeout(() => this.#lose("Nothing came any more. Trying again."), SILENT_MS);
+  }
+
   #pause() {
-    this.#isPaused = true;
+    this.isPaused = true;
     this.#close("Paused while nobody looked.");
   }
 
@@ -69,7 +84,7 @@ export class Link {
   }
 
   #close(why) {
-    clearTimeout(this.#timer);
+    for (const timer of [this.#timer, this.#silent]) clearTimeout(timer);
     this.#source?.close();
     this.isConnected = false;
     this.why = why;

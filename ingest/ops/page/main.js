@@ -13,11 +13,14 @@ const LOOK_EVERY_MS = 500;
 const MOST_NOT_FRESH = 20;
 const FIRST_STREAMS = 200;
 const ALL_EVERY_MS = 5_000;
+const MOST_REASONS = 5;
+// For whoever hears the page: said once, not with each second that passes.
+const TOLD = { none: "", old: "This page is stale: what it shows is not of now." };
 
 const byId = (id) => document.getElementById(id);
 const model = new Model();
 const hearing = new Hearing();
-const heat = new HeatMap(byId("heat"), byId("tip"));
+const heat = new HeatMap(byId("heat"), byId("tip"), byId("cell"));
 const tables = {
   notFresh: new Table(byId("not-fresh"), rows.STREAM_COLUMNS),
   all: new Table(byId("all"), rows.STREAM_COLUMNS),
@@ -58,8 +61,13 @@ function look() {
   const { news, words: said } = judge(hearing, Date.now(), link.isConnected, link.why);
   document.documentElement.dataset.news = news;
   setText(byId("news"), said);
-  const isOld = news === "old" ? "stale page: " : "";
-  document.title = model.whole ? `${isOld}${titleOf(model)} · ingest` : "ingest";
+  setText(byId("told"), news === "live" ? model.whole.line : TOLD[news]);
+  document.title = model.whole ? `${titlePrefix(news)}${titleOf(model)} · ingest` : "ingest";
+}
+
+function titlePrefix(news) {
+  if (news !== "old") return "";
+  return link.isPaused ? "paused: " : "stale page: ";
 }
 
 function titleOf({ whole, streams }) {
@@ -91,8 +99,9 @@ function show() {
 }
 
 function reasons(whole) {
-  const more = whole.reasons_left_out ? [`and ${words.count(whole.reasons_left_out)} more`] : [];
-  return [...whole.reasons, ...more];
+  const first = whole.reasons.slice(0, MOST_REASONS);
+  const more = whole.reasons.length - first.length + whole.reasons_left_out;
+  return more ? [...first, `and ${words.count(more)} more`] : first;
 }
 
 function setText(element, text) {
@@ -150,12 +159,13 @@ function showAll(isAsked) {
 function showBudgets(budgets) {
   resize(byId("budgets"), budgets.length, () => {
     const item = document.createElement("li");
-    item.append(document.createElement("span"), document.createElement("meter"));
+    item.append(...["span", "span", "meter"].map((name) => document.createElement(name)));
     return item;
   });
   budgets.forEach(({ name, used, limit }, place) => {
-    const [said, meter] = byId("budgets").children[place].children;
-    setText(said, `${name}: ${words.count(used)} of ${words.count(limit)}`);
+    const [said, filling, meter] = byId("budgets").children[place].children;
+    setText(said, name);
+    setText(filling, `${words.count(used)} of ${words.count(limit)}`);
     Object.assign(meter, { min: 0, max: limit, high: 0.8 * limit, optimum: 0, value: used, ariaLabel: name });
   });
 }
@@ -180,5 +190,7 @@ document.addEventListener("visibilitychange", () => {
   link.follow(!document.hidden);
   look();
 });
+addEventListener("online", () => link.hurry());
 setInterval(look, LOOK_EVERY_MS);
 link.open();
+link.follow(!document.hidden);

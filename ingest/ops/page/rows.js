@@ -14,6 +14,7 @@ export const GAP_COLUMNS = ["stream", "cause", "#ids missing", "#open for"];
 export const INCIDENT_COLUMNS = ["where", "what", "since", "#lasted", "what was seen", "what was done"];
 
 const MOST_ENDED = 10;
+const PLANNED_ENDS = new Set(["rotation", "server_shutdown"]);
 
 function marked(text, level) {
   return { text, level };
@@ -57,7 +58,7 @@ export function shards(whole) {
     words.count(shard.streams),
     waiting(shard),
     words.seconds(shard.waiting_s),
-    "p50_ms" in shard ? `${words.milliseconds(shard.p50_ms)}, ${words.milliseconds(shard.p99_ms)}` : "–",
+    shard.database_up ? `${words.milliseconds(shard.p50_ms)}, ${words.milliseconds(shard.p99_ms)}` : "–",
     "books_live" in shard ? `${words.count(shard.books_live)} of ${words.count(shard.books_wanted)}` : "–",
   ]);
 }
@@ -89,9 +90,14 @@ export function feeds(whole) {
     words.count(feed.messages),
     feed.silent ? `${words.count(feed.streams)}, ${words.count(feed.silent)} silent` : words.count(feed.streams),
     words.isKnown(feed.data_s) ? `${words.seconds(feed.data_s)} ago` : "–",
-    marked(words.count(feed.reconnects), feed.reconnects ? "warn" : ""),
+    marked(words.count(feed.reconnects), isUnplanned(feed.ends) ? "warn" : ""),
     words.ends(feed.ends) + (feed.close_code ? ` (last close code ${feed.close_code})` : ""),
   ]);
+}
+
+// Whether connections ended otherwise than they should.
+function isUnplanned(ends) {
+  return Object.keys(ends).some((kind) => !PLANNED_ENDS.has(kind));
 }
 
 // Of streams, by their places in the model.
@@ -99,7 +105,7 @@ export function streams(model, places) {
   return places.map((place) => {
     const detail = model.details[place];
     const { market, symbol, kind } = model.streams[place];
-    const diagnosis = detail.diagnosis ? `${detail.diagnosis}: ${words.diagnosis(detail.diagnosis)}` : "";
+    const diagnosis = detail.diagnosis ? words.diagnosis(detail.diagnosis) : "";
     return [
       `${market} ${symbol} ${kind}`,
       marked(detail.state, detail.isNotFresh ? "bad" : ""),
@@ -121,7 +127,8 @@ export function gapsSummary({ gaps, shards: all }) {
   if (!gaps.open) return `No gap is open. ${progress}`;
   const waits = words.count(sum(all, "repairs_waiting"));
   const where = words.several(gaps.streams, "stream");
-  return `${words.count(gaps.open)} open in ${where}, ${waits} of them waiting for REST. ${progress}`;
+  const cut = gaps.open > gaps.oldest.length ? ` Below are the ${gaps.oldest.length} that have waited longest.` : "";
+  return `${words.count(gaps.open)} open in ${where}, ${waits} of them waiting for REST. ${progress}${cut}`;
 }
 
 export function gaps({ gaps: { oldest } }) {
@@ -145,12 +152,16 @@ export function incidents({ incidents: all, at_ms: nowMs }) {
   const over = all.filter((incident) => incident.ended_ms !== null).slice(0, MOST_ENDED);
   return [...open, ...over].map((incident) => [
     incident.place.replaceAll(":", " "),
-    marked(incident.diagnosis || "not diagnosed", incident.ended_ms === null ? "bad" : ""),
-    words.clock(incident.opened_ms),
+    marked(what(incident), incident.ended_ms === null ? "bad" : ""),
+    words.moment(incident.opened_ms, nowMs),
     (incident.ended_ms === null ? "open, " : "") + words.since(incident.opened_ms, incident.ended_ms ?? nowMs),
     incident.evidence,
     incident.story.map((step) => step.replace(/^step /, "").replaceAll("_", " ")).join(", then "),
   ]);
+}
+
+function what({ diagnosis }) {
+  return diagnosis ? words.diagnosis(diagnosis) : "not diagnosed";
 }
 
 export function budgets({ budgets: all }) {

@@ -14,7 +14,9 @@ export class Hearing {
   atMs = null;
   #leastLagMs = Infinity;
 
+  // The picture that is known already, sent once more, is no news.
   hear(nowMs, atMs) {
+    if (atMs === this.atMs) return;
     this.heardMs = nowMs;
     this.atMs = atMs;
     this.#leastLagMs = Math.min(this.#leastLagMs, nowMs - atMs);
@@ -36,7 +38,7 @@ export function judge(hearing, nowMs, isConnected, why) {
     return { news: "none", words: isConnected ? "Connected; no picture yet." : why || "Connecting." };
   }
   const silentMs = nowMs - hearing.heardMs;
-  const shown = `What you see is of ${clock(hearing.atMs)}.`;
+  const shown = `What you see is of ${clock(hearing.atMs)} UTC.`;
   if (!isConnected) {
     return { news: "old", words: `Cut off for ${seconds(Math.floor(silentMs / 1000))}. ${why} ${shown}` };
   }
@@ -48,5 +50,5 @@ export function judge(hearing, nowMs, isConnected, why) {
     const span = seconds(Math.floor(hearing.delayMs / 1000));
     return { news: "old", words: `News come ${span} late: the way to the service is slow. ${shown}` };
   }
-  return { news: "live", words: `Live, as of ${clock(hearing.atMs)}` };
+  return { news: "live", words: `Live, as of ${clock(hearing.atMs)} UTC` };
 }

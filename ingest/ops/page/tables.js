@@ -1,8 +1,14 @@
 // A table whose cells are changed only where their text has changed. On a narrow screen each row is a card, for
-// which every cell carries its column's name.
+// which every cell carries its column's name; the roles are said because cards take them away.
+
+function made(name, role) {
+  const element = document.createElement(name);
+  element.setAttribute("role", role);
+  return element;
+}
 
 export class Table {
-  #body = document.createElement("tbody");
+  #body = made("tbody", "rowgroup");
   #columns;
   #element;
 
@@ -10,16 +16,17 @@ export class Table {
   constructor(element, columns) {
     this.#element = element;
     this.#columns = columns.map((name) => ({ name: name.replace("#", ""), isNumber: name.startsWith("#") }));
-    const row = document.createElement("tr");
+    const row = made("tr", "row");
     row.append(...this.#columns.map(({ name, isNumber }) => {
-      const cell = document.createElement("th");
+      const cell = made("th", "columnheader");
       cell.scope = "col";
       cell.textContent = name;
       cell.classList.toggle("number", isNumber);
       return cell;
     }));
-    const head = document.createElement("thead");
+    const head = made("thead", "rowgroup");
     head.append(row);
+    element.setAttribute("role", "table");
     element.replaceChildren(head, this.#body);
   }
 
@@ -32,9 +39,9 @@ export class Table {
   }
 
   #row() {
-    const row = document.createElement("tr");
+    const row = made("tr", "row");
     this.#columns.forEach(({ name, isNumber }, place) => {
-      const cell = document.createElement(place ? "td" : "th");
+      const cell = place ? made("td", "cell") : made("th", "rowheader");
       if (!place) cell.scope = "row";
       cell.dataset.name = name;
       cell.classList.toggle("number", isNumber);

@@ -88,12 +88,21 @@ export function bytes(value) {
   return `${FINE.format(value / 1000 ** step)} ${units[step]}`;
 }
 
+// In UTC, as the logs and the tables have it, wherever the reader is.
 export function clock(atMs) {
-  return new Date(atMs).toLocaleTimeString("en-GB");
+  return new Date(atMs).toISOString().slice(11, 19);
 }
 
+// With the day, where that is another than now.
+export function moment(atMs, nowMs) {
+  const day = (ms) => new Date(ms).toISOString().slice(0, 10);
+  return day(atMs) === day(nowMs) ? clock(atMs) : `${day(atMs)} ${clock(atMs)}`;
+}
+
+// With its name, which logs, tables and alerts use.
 export function diagnosis(name) {
-  return DIAGNOSES[name] ?? name.replaceAll("_", " ");
+  const said = DIAGNOSES[name];
+  return said ? `${name}: ${said}` : name.replaceAll("_", " ");
 }
 
 export function state(name) {
@@ -115,17 +124,18 @@ export function age(ageDs) {
 }
 
 // Everything that is known of one stream, in sentences.
-export function stream(name, detail, ageDs, nowMs) {
-  const said = [`${state(detail.state)}.`];
+export function stream(detail, ageDs, nowMs) {
+  const said = [`State: ${state(detail.state)}.`];
   const old = ageDs < 0 ? "No row yet" : `Newest row ${age(ageDs)} old`;
   said.push(`${old}, limit ${seconds(detail.limitS)}.`);
-  if (detail.diagnosis) said.push(`Diagnosis ${detail.diagnosis}: ${diagnosis(detail.diagnosis)}.`);
+  if (detail.diagnosis) said.push(`Diagnosis ${diagnosis(detail.diagnosis)}.`);
   if (isKnown(detail.provenMs) && detail.state === "quiet") {
     said.push(`Proven right ${since(detail.provenMs, nowMs)} ago.`);
   }
   if (detail.tradesBehind) said.push(`${count(detail.tradesBehind)} trades behind the exchange.`);
   if (detail.openGaps) said.push(`Open gaps: ${count(detail.openGaps)}.`);
   const feed = isKnown(detail.feed) ? `, feed ${detail.feed}` : "";
-  said.push(`Shard ${detail.shard}${feed}, broken off ${count(detail.reconnects)}×.`);
+  const broken = detail.reconnects ? `; its connection ended ${count(detail.reconnects)}×` : "";
+  said.push(`Shard ${detail.shard}${feed}${broken}.`);
   return said;
 }
