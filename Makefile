@@ -13,7 +13,7 @@ DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame bench-queries bench-reading silence silence-day chaos faults soak notebooks schema docs rules lock hooks clean
+.PHONY: help setup demo run status doctor simulate migrate test cov lint fmt check bench bench-sustained bench-peers flame pictures bench-queries bench-reading silence silence-day chaos faults soak notebooks schema docs rules lock hooks clean
 MAKEFLAGS += --no-print-directory
 
 help:  ## this list
@@ -76,6 +76,10 @@ bench-peers: $(DEV)  ## the same frames through cryptofeed, python-binance, ccxt
 
 flame: $(DEV)  ## draw where a shard's time goes: ingest/docs/flame.svg
 	@$(PY) -m tests.bench --rows shard --rounds 1 --messages 500000 --flame ingest/docs/flame.svg $(ARGS)
+
+pictures: $(DEV)  ## take the pictures of the status page anew: ingest/docs/page
+	@.ci/chromium
+	@$(PY) -m tests.page_pictures
 
 bench-queries: $(DEV)  ## sizes and query times on 20 million rows beside a naive schema (ARGS="--timescale-url ...")
 	@$(PY) -m tests.bench.queries $(ARGS)

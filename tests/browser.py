@@ -2,8 +2,8 @@
 
 The program is Debian's chromium or another Chromium or Chrome that is here; `.ci/chromium` fetches one where
 there is apt. Where it is absent its tests are skipped, and pytest's summary says so; in CI on Linux its
-absence is a failure, but for ARM, for which Ubuntu's runners have none. Every page keeps what went wrong in it, errors of scripts and refusals by the content
-policy alike.
+absence is a failure, but for ARM, for which Ubuntu's runners have none. Every page keeps what went wrong in
+it, errors of scripts and refusals by the content policy alike.
 """
 
 import asyncio

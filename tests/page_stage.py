@@ -45,9 +45,9 @@ DOWN_S = 45.0
 S = 1_000_000_000
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KNOWN = (
-    "BTC ETH BNB SOL XRP ADA DOGE AVAX DOT LINK TRX LTC BCH UNI ATOM XLM ETC FIL NEAR APT ARB OP INJ SUI SEI TIA "
-    "ICP AAVE ALGO AXS CHZ COMP CRV DASH DYDX EGLD ENJ EOS FET FLOW GALA GRT HBAR IMX KSM LDO MANA MKR NEO PEPE "
-    "QNT RUNE SAND SHIB SNX THETA VET XTZ ZEC ZIL"
+    "BTC ETH BNB SOL XRP ADA DOGE AVAX DOT LINK TRX LTC BCH UNI ATOM XLM ETC FIL NEAR APT ARB OP INJ SUI SEI "
+    "TIA ICP AAVE ALGO AXS CHZ COMP CRV DASH DYDX EGLD ENJ EOS FET FLOW GALA GRT HBAR IMX KSM LDO MANA MKR "
+    "NEO PEPE QNT RUNE SAND SHIB SNX THETA VET XTZ ZEC ZIL"
 ).split()
 
 
@@ -260,7 +260,9 @@ class Stage:
             left_s = (SAMPLES - turn) * SAMPLE_EVERY_S
             if 1_200 < left_s < 1_260:
                 continue
-            wave = 1 + 0.25 * math.sin(turn / 90) + 0.08 * rng.gauss(0, 1) + (0.8 if rng.random() < 0.01 else 0)
+            wave = (
+                1 + 0.25 * math.sin(turn / 90) + 0.08 * rng.gauss(0, 1) + (0.8 if rng.random() < 0.01 else 0)
+            )
             down = self.database_is_down and left_s < DOWN_S
             latency = None if down else 105 + 12 * rng.random()
             self.history.samples.append(
@@ -271,7 +273,7 @@ class Stage:
                     commit_p50_ms=latency,
                     commit_p99_ms=None if latency is None else latency * 1.9 + 25 * rng.expovariate(1),
                     loop_lag_ms=1.2 + rng.expovariate(1.5),
-                    waiting_s=DOWN_S - left_s if down else 0.05 + 0.1 * rng.random(),
+                    waiting_s=DOWN_S - left_s if down else max(0.02, rng.gauss(0.12, 0.02)),
                 )
             )
         self.history.taken = len(self.history.samples)

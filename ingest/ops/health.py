@@ -190,7 +190,8 @@ class AgeLimits(NamedTuple):
         why = f"{row.state}, {row.diagnosis}" if row.diagnosis else row.state
         if row.age_s is None:
             return f"{row.key}: no row yet after {row.waiting_s:.1f} s ({why})"
-        return f"{row.key}: newest row is {row.age_s:.1f} s old, limit {round(self.limit_s(row), 1):g} s ({why})"
+        limit_s = round(self.limit_s(row), 1)
+        return f"{row.key}: newest row is {row.age_s:.1f} s old, limit {limit_s:g} s ({why})"
 
 
 def _is_excused(row: StreamFreshness) -> bool:

@@ -11,7 +11,7 @@ import * as words from "./words.js";
 
 const LOOK_EVERY_MS = 500;
 const MOST_NOT_FRESH = 20;
-const FIRST_STREAMS = 200;
+const AT_ONCE = 200; // streams; thousands of rows take the browser longer than a frame to lay out
 const ALL_EVERY_MS = 5_000;
 const MOST_REASONS = 5;
 // For whoever hears the page: said once, not with each second that passes.
@@ -39,7 +39,7 @@ const charts = [
 let isShowing = false; // a frame is asked for
 let sampled = -1;
 let shownAllMs = 0;
-let isAllShown = false;
+let firstShown = 0; // of the streams that match
 
 const link = new Link((name, body) => {
   if (name === "opened") hearing.forgetWay();
@@ -150,10 +150,19 @@ function showAll(isAsked) {
   if (!byId("all-streams").open || (!isAsked && Date.now() - shownAllMs < ALL_EVERY_MS)) return;
   shownAllMs = Date.now();
   const places = model.matching(byId("filter").value);
-  const shown = isAllShown ? places : places.slice(0, FIRST_STREAMS);
+  firstShown = Math.max(0, Math.min(firstShown, AT_ONCE * Math.floor((places.length - 1) / AT_ONCE)));
+  const shown = places.slice(firstShown, firstShown + AT_ONCE);
   tables.all.show(rows.streams(model, shown));
-  byId("show-all").hidden = shown.length === places.length;
-  setText(byId("filter-result"), `${words.count(shown.length)} of ${words.count(model.streams.length)} shown`);
+  const end = firstShown + shown.length;
+  byId("previous").disabled = !firstShown;
+  byId("next").disabled = end === places.length;
+  const range = shown.length ? `${words.count(firstShown + 1)} to ${words.count(end)}` : "none";
+  setText(byId("filter-result"), `${range} of ${words.count(places.length)}`);
+}
+
+function turn(step) {
+  firstShown += step * AT_ONCE;
+  showAll(true);
 }
 
 function showBudgets(budgets) {
@@ -179,11 +188,13 @@ function showLegend() {
 }
 
 showLegend();
-for (const name of ["toggle", "input"]) byId("all-streams").addEventListener(name, () => model.whole && showAll(true));
-byId("show-all").addEventListener("click", () => {
-  isAllShown = true;
-  showAll(true);
+byId("all-streams").addEventListener("toggle", () => model.whole && showAll(true));
+byId("filter").addEventListener("input", () => {
+  firstShown = 0;
+  if (model.whole) showAll(true);
 });
+byId("previous").addEventListener("click", () => turn(-1));
+byId("next").addEventListener("click", () => turn(1));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => heat.refresh());
 new ResizeObserver(() => model.whole && heat.show(model)).observe(byId("heat-frame"));
 document.addEventListener("visibilitychange", () => {
