@@ -131,6 +131,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
             listening = group.create_task(page.listen())
             for domain in ("Page", "Runtime", "Log"):
                 await page.send(f"{domain}.enable")
+            await page.send("Page.bringToFront")
             yield page
             listening.cancel()
 
@@ -145,6 +146,10 @@ async def _running(program: str, folder: Path) -> AsyncIterator[int]:
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
         "--remote-debugging-port=0",
     ]
     process = await asyncio.create_subprocess_exec(

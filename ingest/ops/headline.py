@@ -32,14 +32,13 @@ def headline(ready: Answer, fresh: Answer, facts: ServiceFacts) -> Headline:
     if not ready.ok:
         return Headline("bad", f"The service is not ready, {_cause(facts)}: do not rely on the data.")
     if fresh.status == "fresh":
-        return Headline("good", f"All is well: {streams} streams, and all that should speak are fresh.")
+        return Headline("good", f"All is well: {streams:,} streams, and all that should speak are fresh.")
     if fresh.status == "starting":
-        return Headline("wait", f"The service is starting: {streams} streams, no rows yet.")
+        return Headline("wait", f"The service is starting: {streams:,} streams, no rows yet.")
     if fresh.status == "unknown":
         return Headline("bad", "No stream is watched: there are no data to rely on.")
-    return Headline(
-        "warn", f"Some data are not fresh: {fresh.body['streams_not_fresh']} of {streams} streams."
-    )
+    late = fresh.body["streams_not_fresh"]
+    return Headline("warn", f"Some data are not fresh: {late:,} of {streams:,} streams.")
 
 
 def _is_starting(facts: ServiceFacts) -> bool:

@@ -310,15 +310,14 @@ async def test_browser_that_brings_the_password_gets_the_whole_page(tmp_path: Pa
 
 
 async def test_names_from_the_exchange_stay_text(tmp_path: Path) -> None:
-    """Markup in a symbol is shown, not made."""
+    """Markup in a symbol is shown, not made: in tables, incidents, the first lines, and on the map."""
     evil = StreamKey("spot", "<img src=x onerror=alert(1)>", "trade")
     async with looking(a_stage(symbols=2, extra=(evil,), stale=(evil,)), tmp_path) as page:
-        shown, made = (
-            await page.text("#not-fresh"),
-            await page.evaluate("document.querySelectorAll('img').length"),
-        )
+        await choose(page, evil, how="pointermove")
+        shown = [await page.text(part) for part in ("#not-fresh", "#incidents", "#reasons", "#tip")]
+        made = await page.evaluate("document.querySelectorAll('img').length")
 
-    assert evil.symbol in shown
+    assert all(evil.symbol in each for each in shown)
     assert made == 0
 
 

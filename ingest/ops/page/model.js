@@ -11,7 +11,8 @@ function named(names, values) {
 }
 
 function splitName(text) {
-  const [market, symbol, kind] = text.split(":");
+  const [first, last] = [text.indexOf(":"), text.lastIndexOf(":")];
+  const [market, symbol, kind] = [text.slice(0, first), text.slice(first + 1, last), text.slice(last + 1)];
   return { text, market, symbol, kind };
 }
 
