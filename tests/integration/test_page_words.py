@@ -30,14 +30,14 @@ async def of_module(page: Page, module: str, expression: str) -> Any:
 
 async def test_numbers_are_said_as_people_say_them(page: Page) -> None:
     """With their units, at a fitting precision; what is not known is a dash."""
-    spans = await of_module(page, "words", "[0.25, 59.94, 125, 7384, 200000, null].map(m.seconds)")
+    spans = await of_module(page, "words", "[0.25, 59.94, 125, 900, 7384, 200000, null].map(m.seconds)")
     others = await of_module(
         page,
         "words",
         "[m.count(1234567), m.milliseconds(0.42), m.milliseconds(12500), m.bytes(61.2e9), m.bytes(0)]",
     )
 
-    assert spans == ["0.3 s", "59.9 s", "2 min 5 s", "2 h 3 min", "2 d 7 h", "–"]
+    assert spans == ["0.3 s", "59.9 s", "2 min 5 s", "15 min", "2 h 3 min", "2 d 7 h", "–"]
     assert others == ["1,234,567", "0.4 ms", "12.5 s", "61.2 GB", "0 B"]
 
 

@@ -160,8 +160,15 @@ export class HeatMap {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!step || !this.#layout?.x.length) return;
     event.preventDefault();
-    this.#choose(this.#chosen < 0 ? 0 : neighbour(this.#layout, this.#chosen, ...step));
+    this.#choose(this.#chosen < 0 ? this.#first() : neighbour(this.#layout, this.#chosen, ...step));
     this.#cell.textContent = this.#lines().join(" ");
+  }
+
+  // Where the arrow keys begin: at the oldest stream that is not fresh, else at the first cell.
+  #first() {
+    const { x, y, captions: [first], pitch } = this.#layout;
+    const topLeft = placeAt(this.#layout, first.x + pitch / 2, Math.min(...y) + pitch / 2);
+    return this.#model.notFresh()[0] ?? (topLeft < 0 ? x.indexOf(Math.min(...x)) : topLeft);
   }
 
   #choose(place) {

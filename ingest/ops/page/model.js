@@ -64,7 +64,7 @@ export class Model {
     return places.sort((one, other) => this.agesDs[other] - this.agesDs[one]);
   }
 
-  // Places of the streams whose words hold all the given ones; those that are not fresh come first.
+  // Places of the streams whose words hold all the given ones, by name; those that are not fresh come first.
   matching(text) {
     const wanted = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
     const places = [...this.streams.keys()].filter((place) => {
@@ -73,6 +73,8 @@ export class Model {
       return wanted.every((word) => words.includes(word));
     });
     const rank = (place) => (this.details[place].isNotFresh ? 0 : 1);
-    return places.sort((one, other) => rank(one) - rank(other) || one - other);
+    const { streams } = this;
+    const byName = (one, other) => (streams[one].text < streams[other].text ? -1 : 1);
+    return places.sort((one, other) => rank(one) - rank(other) || byName(one, other));
   }
 }

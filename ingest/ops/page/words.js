@@ -67,14 +67,18 @@ export function milliseconds(value) {
   return value < 10_000 ? `${(value < 10 ? FINE : COUNT).format(value)} ms` : seconds(value / 1000);
 }
 
-// The two greatest units, as in "3 h 5 min"; tenths below a minute.
+// The two greatest units, as in "3 h 5 min" or "15 min"; tenths below a minute.
 export function seconds(value) {
   if (!isKnown(value)) return NOTHING;
   if (value < 60) return `${FINE.format(value)} s`;
   const whole = Math.floor(value);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 86_400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
+  if (whole < 3600) return both(Math.floor(whole / 60), "min", whole % 60, "s");
+  if (whole < 86_400) return both(Math.floor(whole / 3600), "h", Math.floor((whole % 3600) / 60), "min");
+  return both(Math.floor(whole / 86_400), "d", Math.floor((whole % 86_400) / 3600), "h");
+}
+
+function both(great, greatUnit, small, smallUnit) {
+  return small ? `${great} ${greatUnit} ${small} ${smallUnit}` : `${great} ${greatUnit}`;
 }
 
 export function since(atMs, nowMs) {
