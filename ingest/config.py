@@ -188,10 +188,15 @@ class HttpSection(_Section):
     """
 
     user: str = "ingest"
+    """What a browser is asked for beside the password."""
     password: SecretStr = SecretStr("")
+    """For browsers. Wanted as soon as others than this machine can reach `http_host`; README, "The page"."""
     password_file: str = ""
+    """The password is in this file, as Kubernetes and systemd hand it out."""
     token: SecretStr = SecretStr("")
+    """For programs: `Authorization: Bearer ...`, as Prometheus sends it."""
     token_file: str = ""
+    """The token is in this file."""
 
     @field_validator("user")
     @classmethod
@@ -488,8 +493,8 @@ class SpotSection(_Section):
     """2: each stream on two connections, in two shards; nothing is lost when one of them dies, and receiving
     costs twice as much. README, "Two lines"."""
     ws_client: WsClient = "aiohttp"
-    """The library that carries the websockets. picows (`pip install \'ingest[picows]\'`) takes 5 % less CPU, a third
-    less in a flood."""
+    """The library that carries the websockets. picows (`pip install 'ingest[picows]'`) takes 5 % less CPU, a
+    third less in a flood."""
     streams_per_feed: int = Field(default=200, ge=1, le=MAX_STREAMS_PER_FEED)
     """On one connection. The exchange allows 1024; fewer are disturbed together when one is replaced."""
     first_snapshot_limit: int = Field(default=100, ge=1, le=MAX_DEPTH_LIMIT)

@@ -134,7 +134,7 @@ def _consumer_lag(scene: Scene) -> None:
 
     blocking = threading.Thread(target=block_again_and_again)
     blocking.start()
-    scene.undo += [blocking.join, over.set]
+    scene.undo.extend((blocking.join, over.set))
 
 
 def _clock_off(scene: Scene) -> None:
