@@ -3,7 +3,7 @@
 PYTHON ?=
 DURATION ?= 60
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 
 VENV := .venv
 PY := $(VENV)/bin/python

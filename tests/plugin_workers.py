@@ -1,8 +1,8 @@
-"""How tests are shared out when several processes run them (`make test` takes two).
+"""How tests are shared out when several processes run them (`make test` takes three: services mostly wait).
 
 A file's tests stay together, because they share what its fixtures start. The simulation runs whole services
 whose processes fill a core each: those files are one share, so that one worker runs them, one after another,
-while another does the rest. They come first, as they take longest. The tests with TimescaleDB are one share
+while the others do the rest. They come first, as they take longest. The tests with TimescaleDB are one share
 too: they have one server, of which one is enough to start. So are those of the notebooks, which read one
 session.
 """

@@ -22,7 +22,7 @@ async def test_every_message_is_received_and_stored(tmp_path: Path) -> None:
         rounds=1,
         folder=tmp_path,
         modes=("mix",),
-        rows=("picows", "websockets", "websockets-insert", "websockets-batch"),
+        rows=("cryptofeed", "websockets", "websockets-insert", "websockets-batch"),
         symbols=3,
         durable=False,
         interpreter=Path(sys.executable),
@@ -44,8 +44,8 @@ async def test_every_message_is_received_and_stored(tmp_path: Path) -> None:
         "websockets-insert": 225,  # the rest was the trial
         "websockets-batch": 225,
     }
-    assert [failure.row for failure in failures] == ["picows"]
-    assert "No module named 'picows'" in failures[0].reason
+    assert [failure.row for failure in failures] == ["cryptofeed"]
+    assert "No module named 'cryptofeed'" in failures[0].reason
     assert tables(results)[0].row_count == 8
 
 
