@@ -6,7 +6,7 @@ reasons stand below it on the page.
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from ingest.ops.health import Answer, shard_doubt
+from ingest.ops.health import Answer, shard_doubt, table_doubt
 from ingest.supervisor.freshness import ServiceFacts
 
 Level: TypeAlias = Literal["good", "wait", "warn", "bad"]
@@ -45,6 +45,8 @@ def _is_starting(facts: ServiceFacts) -> bool:
     """Whether nothing but the first start of everything keeps the service from being ready."""
     if not facts.shards:
         return True
+    if table_doubt(facts):
+        return False
     return facts.schema_checked and all(
         shard.running and not shard.restarts and shard_doubt(shard, facts) in {"", _NO_BOARD, "is starting"}
         for shard in facts.shards
@@ -57,6 +59,8 @@ def _cause(facts: ServiceFacts) -> str:
     if not facts.shards:
         return "the plan is being made"
     doubts = {shard.shard: doubt for shard in facts.shards if (doubt := shard_doubt(shard, facts))}
+    if not doubts:
+        return table_doubt(facts)
     doubts = {shard: "is starting" if doubt == _NO_BOARD else doubt for shard, doubt in doubts.items()}
     if len(doubts) == len(facts.shards) and _NO_DATABASE.issuperset(doubts.values()):
         return "the database cannot be reached"

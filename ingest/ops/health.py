@@ -79,8 +79,8 @@ def readiness(facts: ServiceFacts) -> Answer:
     reasons += [
         f"shard {shard.shard} {doubt}" for shard, doubt in zip(facts.shards, doubts, strict=True) if doubt
     ]
-    if facts.table_age_s is not None and facts.table_age_s > TABLE_OLD_S:
-        reasons.append(f"the freshness table was last written {facts.table_age_s:.0f} s ago")
+    if doubt := table_doubt(facts):
+        reasons.append(doubt)
     ok = not reasons
     return _answer(
         ok=ok,
@@ -89,6 +89,12 @@ def readiness(facts: ServiceFacts) -> Answer:
         shards=len(facts.shards),
         shards_ready=doubts.count(""),
     )
+
+
+def table_doubt(facts: ServiceFacts) -> str:
+    """Why nobody can rely on the freshness table; empty if he can, and before it was ever written."""
+    age_s = facts.table_age_s
+    return f"the freshness table was last written {age_s:.0f} s ago" if age_s and age_s > TABLE_OLD_S else ""
 
 
 def shard_doubt(shard: ShardFacts, facts: ServiceFacts) -> str:

@@ -1,5 +1,7 @@
 """`ingest.ops.headline`: one line of plain words, with the cause where there is one."""
 
+from dataclasses import replace
+
 import pytest
 
 from ingest.board.layout import HeaderValues, ShardState, StreamState
@@ -94,3 +96,11 @@ def test_service_without_rows_yet_is_starting() -> None:
 def test_service_without_streams_has_nothing_to_rely_on() -> None:
     """Ready, and nobody watches anything."""
     assert said_of(some_facts(a_shard(a_board({})))).level == "bad"
+
+
+def test_table_that_nobody_writes_is_the_cause() -> None:
+    """Readers are refused, though shards and data are well; that is no start."""
+    facts = replace(some_facts(), table_age_s=17.0)
+    why = "the freshness table was last written 17 s ago"
+
+    assert said_of(facts) == ("warn", f"The service is not ready, {why}; so far the data are fresh.")
