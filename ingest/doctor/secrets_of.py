@@ -10,8 +10,9 @@ _LEAST_LENGTH = 3
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every text that must not be shown, in each of its spellings."""
-    database = settings.database
-    found = {database.password.get_secret_value(), *_in_url(database.url.get_secret_value())}
+    database, http = settings.database, settings.http
+    found = {each.get_secret_value() for each in (database.password, http.password, http.token)}
+    found |= _in_url(database.url.get_secret_value())
     for url in settings.alerts.urls:
         text = url.get_secret_value()
         found |= {text, *_in_url(text)}
