@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ingest.ops.headline import told_incidents
 from ingest.store.capability import Capability
 from ingest.store.failures import DRIVER_ERRORS, translated
 from ingest.store.statements import statement
@@ -92,6 +93,8 @@ class Status(NamedTuple):
         fresh = f"all {self.streams} streams are fresh, or rightly silent"
         if idle:
             return "degraded", f"{fresh}, but {', '.join(idle)}"
+        if self.incidents:
+            return "well", f"{fresh}; {told_incidents([row['diagnosis'] for row in self.incidents])}"
         return "well", fresh
 
     @property

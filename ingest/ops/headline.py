@@ -4,6 +4,8 @@ Pure: the answers of `health` in, words out. The line names the cause where ther
 reasons stand below it on the page.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from ingest.ops.health import Answer, shard_doubt, table_doubt
@@ -22,8 +24,8 @@ class Headline(NamedTuple):
     line: str
 
 
-def headline(ready: Answer, fresh: Answer, facts: ServiceFacts) -> Headline:
-    """What a person has to know first."""
+def headline(ready: Answer, fresh: Answer, facts: ServiceFacts, incidents: Sequence[str] = ()) -> Headline:
+    """What a person has to know first; `incidents` are the diagnoses of those that are open."""
     streams = fresh.body["streams"]
     if not ready.ok and _is_starting(facts):
         return Headline("wait", f"The service is starting: {_cause(facts)}.")
@@ -31,6 +33,8 @@ def headline(ready: Answer, fresh: Answer, facts: ServiceFacts) -> Headline:
         return Headline("warn", f"The service is not ready, {_cause(facts)}; so far the data are fresh.")
     if not ready.ok:
         return Headline("bad", f"The service is not ready, {_cause(facts)}: do not rely on the data.")
+    if fresh.status == "fresh" and incidents:
+        return Headline("warn", f"The data are fresh: {streams:,} streams; {told_incidents(incidents)}.")
     if fresh.status == "fresh":
         return Headline("good", f"All is well: {streams:,} streams, and all that should speak are fresh.")
     if fresh.status == "starting":
@@ -39,6 +43,14 @@ def headline(ready: Answer, fresh: Answer, facts: ServiceFacts) -> Headline:
         return Headline("bad", "No stream is watched: there are no data to rely on.")
     late = fresh.body["streams_not_fresh"]
     return Headline("warn", f"Some data are not fresh: {late:,} of {streams:,} streams.")
+
+
+def told_incidents(diagnoses: Sequence[str]) -> str:
+    """How many incidents are open, and what they are; those of one kind together."""
+    counts = Counter(diagnoses)
+    kinds = [f"{count} x {name}" if count > 1 else name for name, count in counts.items()]
+    are = "incident is" if len(diagnoses) == 1 else "incidents are"
+    return f"{len(diagnoses)} {are} open ({', '.join(kinds)})"
 
 
 def _is_starting(facts: ServiceFacts) -> bool:

@@ -33,7 +33,7 @@ from ingest.ops.live import LiveDesk, LiveLimits, NoSeat, serve_listener
 from ingest.ops.metrics import AskVigil, make_registry, nothing_known
 from ingest.ops.page_files import PageFiles, load_page
 from ingest.ops.page_history import History
-from ingest.ops.page_records import AskRecords, PageRecords
+from ingest.ops.page_records import AskRecords, PageRecords, open_diagnoses
 from ingest.ops.picture import Known
 from ingest.supervisor.freshness import Judged, ServiceFacts, judge_all, judged
 
@@ -217,7 +217,7 @@ async def _document(request: web.Request) -> web.Response:
     sources = request.app[_SOURCES]
     facts = sources.facts()
     fresh = freshness_report(judge_all(facts), kind_limits_s=sources.kind_limits_s)
-    said = headline(readiness(facts), fresh, facts)
+    said = headline(readiness(facts), fresh, facts, open_diagnoses(sources.records()))
     return web.Response(text=request.app[_PAGE].document_with(said), content_type="text/html")
 
 

@@ -44,6 +44,11 @@ class PageRecords:
     """Those that have waited longest."""
 
 
+def open_diagnoses(records: PageRecords) -> list[str]:
+    """Of the incidents that are open."""
+    return [each.diagnosis for each in records.incidents if each.ended_s is None]
+
+
 AskRecords: TypeAlias = Callable[[], PageRecords]
 
 

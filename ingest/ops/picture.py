@@ -16,7 +16,7 @@ from ingest.board.layout import BoardSnapshot, FeedValues
 from ingest.events import StreamKey
 from ingest.ops.headline import headline
 from ingest.ops.health import AgeLimits, Json, freshness_report, readiness, shard_doubt
-from ingest.ops.page_records import IncidentRecord, PageRecords
+from ingest.ops.page_records import IncidentRecord, PageRecords, open_diagnoses
 from ingest.ops.vigil_facts import VigilFacts
 from ingest.store.ledger import OpenGap
 from ingest.supervisor.freshness import (
@@ -107,7 +107,7 @@ def _whole(known: Known) -> dict[str, Json]:
     facts, rows = known.judged
     ready = readiness(facts)
     fresh = freshness_report(rows, kind_limits_s=known.kind_limits_s)
-    said = headline(ready, fresh, facts)
+    said = headline(ready, fresh, facts, open_diagnoses(known.records))
     return {
         "at_ms": facts.now_wall_ns // 1_000_000,
         "level": said.level,

@@ -36,7 +36,9 @@ class Views:
     states: Mapping[str, int] = field(default_factory=dict)
     """In ops.stream_freshness, how many streams are in each."""
     diagnoses: frozenset[str] = frozenset()
-    """Of the streams there, and of open incidents."""
+    """Of the streams there."""
+    incidents: frozenset[str] = frozenset()
+    """What the open ones in ops.incidents are."""
     alerts: frozenset[str] = frozenset()
     """Of Prometheus: whose condition holds now, whether they fire yet or not."""
     page: str | None = None
@@ -96,5 +98,7 @@ def _of_alerts(views: Views) -> Iterator[str]:
 
 
 def _of_page(views: Views) -> Iterator[str]:
-    if views.page is not None and (views.page == GOOD) != views.is_well:
-        yield f"ready {views.ready}, fresh {views.fresh}, and the page says {views.page}: {views.line}"
+    expected = views.is_well and not views.incidents
+    if views.page is not None and (views.page == GOOD) != expected:
+        known = f"ready {views.ready}, fresh {views.fresh}, incidents {sorted(views.incidents)}"
+        yield f"{known}, and the page says {views.page}: {views.line}"

@@ -218,7 +218,7 @@ FAULTS = (
         ready=True,
         fresh=False,
         status="degraded",
-        alerts=alerts("StreamStale", "StaleShare", "FeedDown"),
+        alerts=alerts("StaleShare", "FeedDown"),
     ),
     Fault(
         name="cut",
@@ -227,7 +227,7 @@ FAULTS = (
         ready=True,
         fresh=False,
         status="degraded",
-        alerts=alerts("StreamStale", "StaleShare", "FeedDown"),
+        alerts=alerts("StaleShare", "FeedDown"),
     ),
     Fault(
         name="unreachable",
@@ -241,11 +241,11 @@ FAULTS = (
     ),
     Fault(
         name="standstill",
-        title="exchange stands still, connections and REST answer",
+        title="exchange stands still, and connections and REST say so",
         provoke=_standstill,
         ready=True,
-        fresh=False,
-        status="degraded",
+        fresh=True,
+        status="well",
         diagnosis="exchange_down",
         alerts=alerts("ExchangeDown"),
     ),

@@ -13,7 +13,7 @@ HEADINGS = (
     "`/readyz`",
     "`/freshz`",
     "`ingest_ready`, `_fresh`",
-    "freshness table",
+    "freshness table, incidents",
     "alerts whose condition holds",
     "all agree after s",
     "all well again after s",
@@ -85,8 +85,9 @@ def _table(views: Views) -> str:
     if views.table_age_s is None:
         return _ABSENT
     states = ", ".join(f"{count} {state}" for state, count in sorted(views.states.items()))
+    named = views.diagnoses | views.incidents
     age = "" if views.table_is_written else f"{views.table_age_s:.0f} s old; "
-    return f"{age}{states}" + (f"; {', '.join(sorted(views.diagnoses))}" if views.diagnoses else "")
+    return f"{age}{states}" + (f"; {', '.join(sorted(named))}" if named else "")
 
 
 def _yes(said: bool | None) -> str:

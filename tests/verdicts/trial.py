@@ -126,10 +126,9 @@ def complaints(views: Views, fault: Fault) -> list[str]:
     ):
         if is_said != expected:
             wrong.append(f"{name} says {is_said}, and it is {expected}")
-    if fault.diagnosis and views.table_age_s is not None and fault.diagnosis not in views.diagnoses:
-        wrong.append(
-            f"the diagnosis is {', '.join(sorted(views.diagnoses)) or 'none'}, not {fault.diagnosis}"
-        )
+    named = views.diagnoses | views.incidents
+    if fault.diagnosis and views.table_age_s is not None and fault.diagnosis not in named:
+        wrong.append(f"the diagnosis is {', '.join(sorted(named)) or 'none'}, not {fault.diagnosis}")
     if silent := fault.alerts - views.alerts:
         wrong.append(f"silent: {', '.join(sorted(silent))}")
     return wrong

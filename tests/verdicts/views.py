@@ -39,6 +39,7 @@ class _Table:
     age_s: float | None = None
     states: tuple[tuple[str, int], ...] = ()
     diagnoses: frozenset[str] = frozenset()
+    incidents: frozenset[str] = frozenset()
 
 
 def look(service: Service, prometheus: Prometheus) -> Views:
@@ -64,6 +65,7 @@ def look(service: Service, prometheus: Prometheus) -> Views:
         table_age_s=table.result().age_s,
         states=dict(table.result().states),
         diagnoses=table.result().diagnoses,
+        incidents=table.result().incidents,
         alerts=alerts.result(),
         page=level,
         line=line,
@@ -132,8 +134,12 @@ async def _ask_table(url: str) -> _Table:
     states: Counter[str] = Counter()
     for row in rows:
         states[row["state"]] += row["streams"]
-    named = {row["diagnosis"] for row in (*rows, *incidents)} - {None, ""}
-    return _Table(max((row["age_s"] for row in rows), default=None), tuple(states.items()), frozenset(named))
+    return _Table(
+        age_s=max((row["age_s"] for row in rows), default=None),
+        states=tuple(states.items()),
+        diagnoses=frozenset({row["diagnosis"] for row in rows} - {None, ""}),
+        incidents=frozenset(row["diagnosis"] for row in incidents),
+    )
 
 
 def _page(service: Service) -> tuple[str | None, str]:

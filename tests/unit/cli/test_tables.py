@@ -23,6 +23,16 @@ def test_all_is_well_when_streams_and_shards_are() -> None:
     assert a_status("running", "running").verdict == ("well", "all 2 streams are fresh, or rightly silent")
 
 
+def test_open_incident_is_told_though_all_streams_are_fresh() -> None:
+    """A standstill of the exchange costs nothing, and somebody will ask why nothing comes."""
+    standstill = a_status("running")._replace(incidents=[{"diagnosis": "exchange_down"}])  # type: ignore[list-item]
+
+    assert standstill.verdict == (
+        "well",
+        "all 2 streams are fresh, or rightly silent; 1 incident is open (exchange_down)",
+    )
+
+
 def test_shard_that_does_not_work_is_told_though_all_streams_are_fresh() -> None:
     """Another one carries its streams, and /readyz says no."""
     word, sentence = a_status("running", "quarantined").verdict

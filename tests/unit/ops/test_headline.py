@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ingest.board.layout import HeaderValues, ShardState, StreamState
-from ingest.ops.headline import Headline, headline
+from ingest.ops.headline import Headline, headline, told_incidents
 from ingest.ops.health import Answer, freshness_report, readiness
 from ingest.supervisor.freshness import ServiceFacts, ShardFacts, judge_all
 from tests.unit.board.builders import (
@@ -104,3 +104,16 @@ def test_table_that_nobody_writes_is_the_cause() -> None:
     why = "the freshness table was last written 17 s ago"
 
     assert said_of(facts) == ("warn", f"The service is not ready, {why}; so far the data are fresh.")
+
+
+def test_open_incidents_are_told_though_the_data_are_fresh() -> None:
+    """All is not well then; those of one kind are counted."""
+    facts = some_facts()
+    ready, fresh = readiness(facts), freshness_report(judge_all(facts))
+    told = "3 incidents are open (2 x consumer_lag, exchange_down)"
+
+    assert headline(ready, fresh, facts, ["consumer_lag", "exchange_down", "consumer_lag"]) == (
+        "warn",
+        f"The data are fresh: 1 streams; {told}.",
+    )
+    assert told_incidents(["half_open"]) == "1 incident is open (half_open)"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from ingest.board.layout import Diagnosis
-from ingest.ops.page_records import PageRecords, page_records
+from ingest.ops.page_records import PageRecords, open_diagnoses, page_records
 from ingest.store.ledger import OpenGap
 from ingest.supervisor.incidents import EndedIncident
 from ingest.supervisor.ladder import LadderLimits, Repair, Step
@@ -68,3 +68,10 @@ def test_evidence_that_quotes_anything_can_be_sent() -> None:
     (record,) = records_of(repair).incidents
 
     assert record.evidence == "REST could not be asked:  and half a character ?"
+
+
+def test_incidents_that_are_over_are_not_open() -> None:
+    """They stay on the page for a while, and the headline is of now."""
+    over = EndedIncident(a_repair(4, 20.0, Diagnosis.EXCHANGE_DOWN), 60.0)
+
+    assert open_diagnoses(records_of(a_repair(5, 90.0), ended=(over,))) == ["half_open"]

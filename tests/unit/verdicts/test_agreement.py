@@ -49,7 +49,16 @@ NOT_READY = replace(
 )
 
 
-@pytest.mark.parametrize("views", [WELL, STALE, GONE, NOT_READY])
+@pytest.mark.parametrize(
+    "views",
+    [
+        WELL,
+        STALE,
+        GONE,
+        NOT_READY,
+        replace(WELL, incidents=frozenset({"exchange_down"}), page="warn"),
+    ],
+)
 def test_answers_that_fit_each_other_agree(views: Views) -> None:
     """Well, stale, not ready and away have one picture each."""
     assert disagreements(views) == []
@@ -72,6 +81,7 @@ def test_answers_that_fit_each_other_agree(views: Views) -> None:
         (replace(GONE, alerts=frozenset()), "MetricsAbsent is silent"),
         (replace(STALE, page="good", line="All is well."), "the page says good: All is well."),
         (replace(WELL, page="bad"), "the page says bad"),
+        (replace(WELL, incidents=frozenset({"exchange_down"})), "incidents ['exchange_down']"),
     ],
 )
 def test_whoever_differs_is_named(views: Views, said: str) -> None:
