@@ -154,7 +154,8 @@ class ServiceSection(_Section):
     """Spool, boards, budget of this address, embedded database, captures. One service at a time, on a disk of
     this machine: locks and shared memory lie in it."""
     http_host: str = "127.0.0.1"
-    """Where the supervisor's HTTP listens; this machine alone, because it asks nobody who he is."""
+    """Where the supervisor's HTTP listens; this machine alone, as it asks nobody who he is before `[http]`
+    has a password or a token."""
     http_port: int = Field(default=8080, ge=0, le=65_535)
     """0 takes any free port; the log says which."""
     shards: int = Field(default=2, ge=1, le=64)

@@ -70,6 +70,16 @@ def _sections(name: str, table: BaseModel) -> Iterator[Section]:
             yield from _sections(f"{name}.{key}", inner)
 
 
+def secret_keys() -> list[str]:
+    """The keys whose values are never shown, with their tables."""
+    return [
+        f"{name}.{key}"
+        for name, table in Settings.model_fields.items()
+        for key, field in type(table.default).model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    ]
+
+
 def _is_table(key: str, default: object) -> bool:
     """A union with a table in it is a value all the same."""
     return isinstance(default, BaseModel) and key != "symbols"
@@ -232,15 +242,15 @@ def effective_toml(settings: Settings, read_from: Sequence[str]) -> str:
         for name in section.name.split("."):
             table = getattr(table, name)
         for key in section.keys:
-            value = _shown(getattr(table, key.name))
+            value = _shown(key.name, getattr(table, key.name))
             note = "" if value == key.default else f"  # default: {key.default}"
             lines.append(f"{key.name} = {value}{note}")
     return "\n".join(lines) + "\n"
 
 
-def _shown(value: object) -> str:
-    """An address without the password in it says more than asterisks."""
-    is_address = isinstance(value, SecretStr) and "://" in value.get_secret_value()
+def _shown(key: str, value: object) -> str:
+    """An address without the password in it says more than asterisks; whatever else is secret is hidden."""
+    is_address = key == "url" and isinstance(value, SecretStr) and "://" in value.get_secret_value()
     text = toml_value(value.get_secret_value() if is_address and isinstance(value, SecretStr) else value)
     return redact_text(text)
 
@@ -261,14 +271,16 @@ mistakes are reported together, each with its file (or variable), its key and wh
 command with exit code 2.
 
 `ingest config` shows what is in force and where it came from, without secrets. `ingest config --template`
-prints [a file](ingest.toml) with every key as a comment. Secrets are `database.url`, `database.password` and
-`alerts.urls`: no log line, error or page repeats them.
+prints [a file](ingest.toml) with every key as a comment. Secrets are
+%s:
+no log line, error or page repeats them.
 """
 
 
 def markdown() -> str:
     """The reference."""
-    parts = [_REFERENCE_HEAD]
+    *first, last = [f"`{name}`" for name in secret_keys()]
+    parts = [_REFERENCE_HEAD % f"{', '.join(first)} and {last}"]
     for section in sections():
         rows = ["| key | default | unit | allowed | what it is, and why |", "|---|---|---|---|---|"]
         rows += [_row(key) for key in section.keys]

@@ -14,6 +14,7 @@ from ingest.cli.config_reference import (
     annotated_toml,
     effective_toml,
     markdown,
+    secret_keys,
     sections,
     toml_value,
 )
@@ -105,6 +106,19 @@ def test_configuration_in_force_is_shown_without_secrets(
         f"# read from: {path}, INGEST_DATABASE_URL, INGEST_SPOT_REST_URL, INGEST_SPOT_SYMBOLS"
     )
     assert tomllib.loads(told)["service"]["http_port"] == 8080
+
+
+def test_secret_that_looks_like_an_address_is_hidden() -> None:
+    """A token may hold anything; of addresses only the database's is shown, without its password."""
+    told = effective_toml(load_settings(environment={"INGEST_HTTP_TOKEN": "a://hunter1"}), [])
+
+    assert 'token = "***"' in told
+    assert "hunter" not in told
+
+
+def test_reference_names_every_secret() -> None:
+    """Also those that a later section brings along."""
+    assert {"database.url", "http.password", "http.token", "alerts.urls"} <= set(secret_keys())
 
 
 def test_defaults_in_force_are_shown_without_a_source() -> None:
