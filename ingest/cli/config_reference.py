@@ -9,9 +9,9 @@ import ast
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from inspect import cleandoc, getsource
+from inspect import cleandoc, getmodule, getsource
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Final, Literal, NamedTuple, get_args, get_origin
 
 import annotated_types
@@ -87,20 +87,31 @@ def _is_table(key: str, default: object) -> bool:
 
 def _key(section: str, model: type[BaseModel], key: str, field: FieldInfo) -> Key:
     default = field.get_default(call_default_factory=True)
-    reason = _reasons().get((model.__name__, key), "")
+    reason = _reasons(model).get(key, "")
     return Key(key, toml_value(default), unit_of(f"{section}.{key}", field), _allowed(field), reason)
 
 
+def _reasons(model: type[BaseModel]) -> Mapping[str, str]:
+    """By key, of the bases too: the text below the key."""
+    known: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if (module := getmodule(each)) is not None and module.__name__.startswith(config.__name__):
+            known |= _reasons_in(module).get(each.__name__, {})
+    return known
+
+
 @cache
-def _reasons() -> Mapping[tuple[str, str], str]:
-    """By class and key: the text below the key. Read from the source, as Python itself forgets it."""
-    found = {}
-    for node in ast.parse(getsource(config)).body:
-        if isinstance(node, ast.ClassDef):
-            for key, text in zip(node.body, node.body[1:], strict=False):
-                if (name := _annotated_name(key)) and (reason := _text(text)):
-                    found[node.name, name] = reason
-    return MappingProxyType(found)
+def _reasons_in(module: ModuleType) -> Mapping[str, Mapping[str, str]]:
+    """By class and key. Read from the source, as Python itself forgets it."""
+    return {
+        node.name: {
+            name: reason
+            for key, text in zip(node.body, node.body[1:], strict=False)
+            if (name := _annotated_name(key)) and (reason := _text(text))
+        }
+        for node in ast.parse(getsource(module)).body
+        if isinstance(node, ast.ClassDef)
+    }
 
 
 def _annotated_name(node: ast.stmt) -> str:
@@ -261,7 +272,7 @@ def _shown(key: str, value: object) -> str:
 _REFERENCE_HEAD: Final = """\
 # Configuration
 
-<!-- written by `make docs`, from ingest/config.py -->
+<!-- written by `make docs`, from ingest/config -->
 
 One TOML file: `--config`, else `$INGEST_CONFIG`, else `ingest.toml` where there is one. Each key can be
 overridden by a variable that is named after table and key, `INGEST_SPOT_SYMBOLS=BTCUSDT,ETHUSDT`; its value

@@ -49,7 +49,7 @@ def test_every_key_is_there_once() -> None:
 @pytest.mark.parametrize(("section", "key"), EVERY_KEY)
 def test_every_key_has_a_reason_and_every_number_a_unit(section: Section, key: Key) -> None:
     """The text below it in `ingest.config`; whoever adds a key says why."""
-    assert key.reason.endswith("."), f"say below {key.name} in ingest/config.py what it is, and why"
+    assert key.reason.endswith("."), f"say below {key.name} in ingest/config what it is, and why"
     if re.fullmatch(r"-?[0-9.]+", key.default):
         assert key.unit, f"name the unit of {section.name}.{key.name} in ingest/cli/config_reference.py"
     assert section.about

@@ -184,7 +184,7 @@ def test_library_that_is_not_there_is_refused_at_the_start(monkeypatch: pytest.M
     environment = {"INGEST_SPOT_WS_CLIENT": "picows"}
     assert load_settings(environment=environment).spot.ws_client == "picows"
 
-    monkeypatch.setattr("ingest.config.find_spec", lambda name: None)
+    monkeypatch.setattr("ingest.config.market.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"INGEST_SPOT_WS_CLIENT: .*pip install 'ingest\[picows\]'"):
         load_settings(environment=environment)
 
@@ -229,7 +229,7 @@ def test_unknown_edition_is_refused() -> None:
 
 def test_what_the_readme_shows_is_the_default() -> None:
     """Its block has what one needs first, and changes nothing; the reference has the rest."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     shown = tomllib.loads("[database]" + readme.partition("```toml\n[database]")[2].partition("```")[0])
 
     assert Settings.model_validate(shown) == Settings()
