@@ -51,7 +51,7 @@ async def test_every_message_is_received_and_stored(tmp_path: Path) -> None:
 
 def test_command_stores_what_it_measured(tmp_path: Path) -> None:
     """The command line measures the named peer in the named mode and writes everything down."""
-    words = "--messages 100 --rows ccxt --modes trade --symbols 2 --python".split()
+    words = "--messages 100 --rows websockets --modes trade --symbols 2 --python".split()
 
     result = CliRunner().invoke(
         main, [*words, sys.executable, "--folder", str(tmp_path)], catch_exceptions=False
@@ -59,7 +59,7 @@ def test_command_stores_what_it_measured(tmp_path: Path) -> None:
 
     assert result.exit_code == 0
     stored = orjson.loads((tmp_path / "latest.json").read_bytes())
-    assert [measure["row"] for measure in stored["measures"]][-1] == "ccxt"
+    assert [measure["row"] for measure in stored["measures"]][-1] == "websockets"
     assert stored["failures"] == []
 
 
