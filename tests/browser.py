@@ -107,11 +107,19 @@ class Page:
         """Wait until an expression is true; fails with what the page says instead."""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not await self.evaluate(f"Boolean({expression})"):
+                while not await self._is_true(expression):
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             shown = await self.evaluate("document.body.innerText.slice(0, 1000)")
             pytest.fail(f"never came true: {expression}; problems: {self.problems}; the page says: {shown}")
+
+    async def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(await self.evaluate(f"Boolean({expression})"))
+        except AssertionError as error:
+            if "navigated" not in str(error):
+                raise
+            return False  # the page was loading itself anew just then
 
     async def picture(self, path: Path, *, whole: bool = True) -> None:
         """Keep a picture of the page, or of what fits into the window."""

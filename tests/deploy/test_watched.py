@@ -26,6 +26,7 @@ EMPTY = {
     # Hours of samples make a forecast; repairs are quick here; candles shall not differ.
     "overview: Database disk full in A",
     "quality: Gaps that are open A",
+    "quality: Gaps that stay, by stream A",
     "quality: Where our candles and the exchange's differ A",
 }
 UNKNOWN_HERE = {"ingest_disk_full_in_seconds"}
